@@ -1,0 +1,82 @@
+//! The service's own database.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use sqlx::{
+    ConnectOptions, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Database;
+
+/// The tables that make writes and events happen exactly once; every service database has them.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// A handle on the service's database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    /// The connections.
+    pub pool: PgPool,
+    /// Rung after each commit, so that the relay need not wait for its next round.
+    pub(crate) written: Arc<Notify>,
+    /// Newest position of the feed, as far as this process has seen.
+    pub(crate) head: watch::Sender<i64>,
+    /// Ends the streams that read from here.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Db {
+    /// Wraps a pool; streams that read from it end with `stop`.
+    #[must_use]
+    pub fn new(pool: PgPool, stop: CancellationToken) -> Self {
+        Self { pool, written: Arc::default(), head: watch::Sender::new(0), stop }
+    }
+
+    /// Connects lazily: a process starts, and says what is wrong, also while its database is away.
+    ///
+    /// # Errors
+    /// When the URL is not one.
+    pub fn connect(
+        name: &str,
+        settings: &Database,
+        deadline: Duration,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(crate::config::expose(&settings.url))
+            .map_err(|_| anyhow::anyhow!("database.url is not a PostgreSQL URL"))?
+            .application_name(&format!("jkn-{name}"))
+            // Its question whether a statement would be logged, without then logging it, leaves the filters of the
+            // log and trace layers in a state in which the next span is lost.
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections)
+            // A ping before each use costs a round trip; a broken connection is found by its use just as well.
+            .test_before_acquire(false)
+            .acquire_timeout(deadline)
+            .connect_lazy_with(options);
+        Ok(Self::new(pool, stop))
+    }
+
+    /// Creates what is missing in the schema.
+    ///
+    /// # Errors
+    /// When the database does not answer or a migration fails.
+    pub async fn migrate(&self, own: Option<&Migrator>) -> anyhow::Result<()> {
+        migrate(&self.pool, &MIGRATOR).await.context("migrating the tables of the chassis")?;
+        if let Some(own) = own {
+            migrate(&self.pool, own).await.context("migrating the tables of the service")?;
+        }
+        Ok(())
+    }
+}
+
+async fn migrate(pool: &PgPool, migrator: &Migrator) -> anyhow::Result<()> {
+    // Chassis and service share one table of applied migrations; each must overlook the other's.
+    let mut migrator = Migrator { migrations: migrator.migrations.clone(), ..Migrator::DEFAULT };
+    migrator.set_ignore_missing(true);
+    Ok(migrator.run(pool).await?)
+}

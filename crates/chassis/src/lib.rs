@@ -1,0 +1,39 @@
+//! How a process of the mesh lives: it reads its settings, proves who it is, listens, is ready, calls others, is
+//! observed, writes exactly once, and stops. Not a word about health insurance.
+//!
+//! - [`config`]: settings in layers; [`policy`]: dated rules from files
+//! - [`identity`], [`tls`]: who calls; [`contract`]: which methods there are and who may call them
+//! - [`call`]: a call under way; [`Problem`], [`Fields`]: how it is refused
+//! - [`Mutation`]: a write that happens once; `relay`, [`feed`], [`Fold`]: its event, told once
+//! - [`Service`], [`host`]: a service and the process that runs it; [`Upstream`]: another service
+//! - [`telemetry`]: logs, traces, metrics; [`time`], [`page`]: days and pages
+
+pub mod call;
+pub mod config;
+pub mod contract;
+pub mod db;
+pub mod feed;
+mod follow;
+pub mod host;
+pub mod identity;
+mod intake;
+mod mutation;
+pub mod page;
+pub mod policy;
+mod problem;
+mod relay;
+mod service;
+pub mod telemetry;
+pub mod time;
+pub mod tls;
+pub mod upstream;
+
+pub use call::Call;
+pub use config::Settings;
+pub use db::Db;
+pub use follow::Fold;
+pub use identity::Caller;
+pub use mutation::{Begun, Mutation, NotARequestId, RequestId, Write};
+pub use problem::{DOMAIN, Fields, Problem};
+pub use service::{Parts, Service, Start};
+pub use upstream::Upstream;

@@ -1,0 +1,175 @@
+//! Moves committed outbox rows to the feed and gives them their positions. However many replicas a service has,
+//! one relays at a time (an advisory lock), so positions have no gap and follow the order of commits: a transaction
+//! that commits late simply gets a later position.
+
+use std::time::Duration;
+
+use jiff_sqlx::ToSqlx;
+use prost::Message;
+use proto::feed::v1::Event;
+use redis::{AsyncCommands, aio::ConnectionManager, streams::StreamMaxlen};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Db, feed};
+
+/// Most events that one round moves.
+const BATCH: i64 = 1000;
+/// How long to wait for a bell before looking anyway: another replica may have written.
+const ROUND: Duration = Duration::from_millis(100);
+/// After a failed round.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many entries the Redis stream keeps; whoever is further behind reads the feed over gRPC.
+const STREAM_LENGTH: usize = 100_000;
+/// How often old idempotency records are removed.
+const SWEEP: Duration = Duration::from_secs(600);
+/// Most old records removed at once.
+const SWEEP_BATCH: i64 = 10_000;
+/// Key of the advisory lock within a service's own database.
+const LOCK: i64 = 0x6a6b_6e72_656c;
+
+/// Relays until the process stops.
+pub(crate) async fn run(
+    db: Db,
+    source: &'static str,
+    mut redis: Option<ConnectionManager>,
+    keep: Duration,
+    stop: CancellationToken,
+) {
+    let mut feed_id = None;
+    let mut next_sweep = tokio::time::Instant::now() + SWEEP;
+    loop {
+        let moved = match round(&db.pool).await {
+            Ok(events) => events,
+            Err(error) => {
+                let _logged = crate::Problem::from(error);
+                if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+        };
+        if let Some(last) = moved.last() {
+            let head = last.position;
+            db.head.send_if_modified(|known| {
+                let newer = head > *known;
+                if newer {
+                    *known = head;
+                }
+                newer
+            });
+            if let Some(redis) = redis.as_mut() {
+                if feed_id.is_none() {
+                    feed_id = feed::identity(&db.pool).await.ok();
+                }
+                if let Some(id) = feed_id {
+                    publish(redis, source, id, &moved).await;
+                }
+            }
+        }
+        if tokio::time::Instant::now() >= next_sweep {
+            next_sweep += SWEEP;
+            sweep(&db.pool, keep).await;
+        }
+        if i64::try_from(moved.len()) != Ok(BATCH) {
+            tokio::select! {
+                () = db.written.notified() => {}
+                () = tokio::time::sleep(ROUND) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+struct Moved {
+    position: i64,
+    event_id: Uuid,
+    kind: String,
+    subject: String,
+    traceparent: String,
+    body: Vec<u8>,
+    occurred_at: jiff_sqlx::Timestamp,
+}
+
+async fn round(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
+    // Idle rounds are one cheap read: most of the time there is nothing to move.
+    let waiting =
+        sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(pool).await?;
+    if !waiting {
+        return Ok(Vec::new());
+    }
+    let mut transaction = pool.begin().await?;
+    let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !ours {
+        return Ok(Vec::new());
+    }
+    let mut moved = sqlx::query_as!(
+        Moved,
+        r#"with moved as (
+               delete from outbox
+               where outbox_id in (select outbox_id from outbox order by outbox_id limit $1)
+               returning *
+           )
+           insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
+           select coalesce((select max(position) from feed), 0) + row_number() over (order by outbox_id),
+                  event_id, kind, subject, traceparent, body, occurred_at
+           from moved
+           returning position, event_id, kind, subject, traceparent, body, occurred_at"#,
+        BATCH,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    moved.sort_by_key(|row| row.position);
+    Ok(moved)
+}
+
+/// Tells Redis. A failure costs followers a little time, not an event: they find the gap and read the feed.
+async fn publish(redis: &mut ConnectionManager, source: &str, feed_id: Uuid, moved: &[Moved]) {
+    let key = feed::stream_key(source, &feed_id.to_string());
+    for row in moved {
+        let event = Event {
+            source: source.to_owned(),
+            position: row.position,
+            event_id: row.event_id.to_string(),
+            r#type: row.kind.clone(),
+            subject: row.subject.clone(),
+            occurred_at: Some(crate::time::to_proto(row.occurred_at.to_jiff())),
+            traceparent: row.traceparent.clone(),
+            body: row.body.clone().into(),
+        };
+        let told: redis::RedisResult<()> = redis
+            .xadd_maxlen(
+                &key,
+                StreamMaxlen::Approx(STREAM_LENGTH),
+                format!("{}-0", row.position),
+                &[("event", event.encode_to_vec())],
+            )
+            .await;
+        if let Err(error) = told {
+            tracing::debug!(kind = ?error.kind(), "redis was not told of new events");
+            return;
+        }
+    }
+}
+
+async fn sweep(pool: &PgPool, keep: Duration) {
+    let Ok(keep) = jiff::SignedDuration::try_from(keep) else { return };
+    let before = (jiff::Timestamp::now() - keep).to_sqlx();
+    let swept = sqlx::query!(
+        "delete from idempotency where (caller, request_id) in (
+             select caller, request_id from idempotency where created_at < $1 order by created_at limit $2)",
+        before as _,
+        SWEEP_BATCH,
+    )
+    .execute(pool)
+    .await;
+    if let Ok(swept) = swept
+        && swept.rows_affected() > 0
+    {
+        tracing::info!(records = swept.rows_affected(), "removed old idempotency records");
+    }
+}

@@ -1,0 +1,222 @@
+//! Every answer of the gateway: a service's, passed on as it comes, or a refusal of the gateway itself.
+//!
+//! Both are gRPC to the end: what goes wrong while a body is passed on becomes trailers with a status and
+//! its details, never a broken stream that a client has to guess about.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chassis::Problem;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use proto::mesh::v1::Reason;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use crate::observe::Call;
+
+/// A call was not answered because the service cannot be reached; nothing of it was sent.
+pub(crate) fn unreachable(service: &str) -> Problem {
+    Problem::unavailable(service)
+}
+
+/// A call was sent, and its answer did not come or not whole.
+pub(crate) fn cut_off(service: &str) -> Problem {
+    Problem::new(
+        Code::Unavailable,
+        Reason::TemporarilyUnavailable.as_str_name(),
+        "the connection to the service was lost during the call; what a write did is not known: \
+         repeat it with the same request_id",
+    )
+    .with("what", service)
+    .retry_after(Duration::from_secs(1))
+}
+
+/// A stream ends because the gateway stops.
+fn stopping() -> Problem {
+    Problem::new(
+        Code::Unavailable,
+        Reason::TemporarilyUnavailable.as_str_name(),
+        "the gateway is stopping; open the stream again",
+    )
+    .with("what", "gateway")
+    .retry_after(Duration::from_secs(1))
+}
+
+/// A refusal that answers a call.
+pub(crate) fn refuse(problem: Problem, mut call: Call) -> Response<Body> {
+    let response = Status::from(problem).into_http::<()>();
+    call.note(response.headers());
+    response.map(|()| Body::ended())
+}
+
+/// What is not gRPC is told so in plain HTTP, as the gRPC protocol says.
+pub(crate) fn not_grpc() -> Response<Body> {
+    let mut response = Response::new(Body::ended());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// An answer that is passed on within the limits of its call.
+pub(crate) fn relay(response: Response<Source>, limits: Limits, mut call: Call) -> Response<Body> {
+    let (mut head, source) = response.into_parts();
+    // Trailers of ours may have to follow what the service sent.
+    head.headers.remove(header::CONTENT_LENGTH);
+    let told = call.note(&head.headers);
+    Response::from_parts(head, Body { source: Some(source), limits, over: None, told, call: Some(call) })
+}
+
+/// When a call ends although its answer has not.
+#[derive(Clone, Default)]
+pub(crate) struct Limits {
+    /// The deadline.
+    pub(crate) deadline: Option<Instant>,
+    /// The stop of the gateway, for streams, which need not end by themselves.
+    pub(crate) stop: Option<CancellationToken>,
+}
+
+impl Limits {
+    fn exceeded(&self) -> Option<Problem> {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            Some(Problem::deadline_passed())
+        } else if self.stop.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            Some(stopping())
+        } else {
+            None
+        }
+    }
+
+    /// Waits for the first limit to be exceeded; for ever when there is none.
+    pub(crate) async fn over(self) -> Problem {
+        let deadline = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stop = async {
+            match &self.stop {
+                Some(stop) => stop.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = deadline => Problem::deadline_passed(),
+            () = stop => stopping(),
+        }
+    }
+}
+
+/// Where the body of an answer comes from.
+pub(crate) enum Source {
+    /// From a service behind the gateway.
+    Behind(Incoming),
+    /// From the gateway's own services.
+    Local(tonic::body::Body),
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        match self {
+            Self::Behind(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()),
+            Self::Local(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Behind(body) => body.is_end_stream(),
+            Self::Local(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// The body of an answer on its way to the client.
+pub(crate) struct Body {
+    source: Option<Source>,
+    limits: Limits,
+    over: Option<Pin<Box<dyn Future<Output = Problem> + Send>>>,
+    /// Whether the status was sent with the headers.
+    told: bool,
+    call: Option<Call>,
+}
+
+impl Body {
+    fn ended() -> Self {
+        Self { source: None, limits: Limits::default(), over: None, told: true, call: None }
+    }
+
+    fn end(&mut self) {
+        self.source = None;
+        self.over = None;
+        self.call = None;
+    }
+
+    fn end_with(&mut self, problem: Problem) -> Frame<Bytes> {
+        let status = Status::from(problem);
+        let mut trailers = HeaderMap::new();
+        if status.add_header(&mut trailers).is_err() {
+            trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+        }
+        if let Some(call) = &mut self.call {
+            call.note(&trailers);
+        }
+        self.end();
+        Frame::trailers(trailers)
+    }
+
+    fn service(&self) -> &str {
+        self.call.as_ref().map_or("gateway", Call::system)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let Some(source) = &mut this.source else { return Poll::Ready(None) };
+        match source.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(call) = &mut this.call {
+                        call.note(trailers);
+                    }
+                    this.end();
+                } else if let Some(problem) = this.limits.exceeded() {
+                    return Poll::Ready(Some(Ok(this.end_with(problem))));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) if this.told => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(())) | None) => {
+                let problem = cut_off(this.service());
+                Poll::Ready(Some(Ok(this.end_with(problem))))
+            }
+            Poll::Pending => {
+                let over = this.over.get_or_insert_with(|| Box::pin(this.limits.clone().over()));
+                over.as_mut().poll(cx).map(|problem| Some(Ok(this.end_with(problem))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| self.told && source.is_end_stream())
+    }
+}

@@ -1,0 +1,162 @@
+//! Who calls, and whether the policy lets them: a token or a client certificate becomes a caller, and the
+//! caller a signed assertion for the services behind.
+//!
+//! Denied unless allowed: without an identity nothing is forwarded, and a method is open to the kinds that
+//! its policy names and to nobody else. Agreements narrow this further; `authorise` is where they ask.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use chassis::{
+    Caller, Problem,
+    contract::Method,
+    identity::{self, Purpose, Signer, Verifier},
+};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use jiff::Timestamp;
+use proto::{mesh::v1::Reason, options::v1::InstitutionKind};
+use tonic::Code;
+
+use crate::config::Settings;
+
+/// How long an assertion is valid, and for how much of that it is handed out again.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+const ASSERTION_REUSE: Duration = Duration::from_secs(30);
+/// Most callers whose assertion is remembered.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Checks identities and vouches for them.
+pub(crate) struct Door {
+    tokens: Option<Verifier>,
+    signer: Signer,
+    assertions: Mutex<HashMap<Caller, Assertion>>,
+}
+
+struct Assertion {
+    signed: HeaderValue,
+    reuse_until: Timestamp,
+}
+
+impl Door {
+    /// Reads the keys.
+    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let read = |setting: &str, path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("{setting}: {}", path.display()))
+        };
+        let signing = read("assertion-signing-key", &settings.assertion_signing_key)?;
+        let signer = Signer::from_pem(&signing, Purpose::Assertion).context("assertion-signing-key")?;
+        let tokens = if settings.caller_key.as_os_str().is_empty() {
+            None
+        } else {
+            let key = read("caller-key", &settings.caller_key)?;
+            Some(Verifier::from_pem(&key, Purpose::Token).context("caller-key")?)
+        };
+        Ok(Self { tokens, signer, assertions: Mutex::default() })
+    }
+
+    /// The caller that a call's token names, or else the certificate of its connection. A token that is shown
+    /// must be good: there is no falling back from a bad one.
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&Caller>,
+        now: Timestamp,
+    ) -> Result<Caller, Problem> {
+        let caller = self.name(headers, certified, now)?;
+        if caller.kind == InstitutionKind::Service {
+            let message =
+                "services of the mesh call each other, not through the gateway; call as an institution";
+            return Err(Problem::new(
+                Code::PermissionDenied,
+                Reason::CallerNotAllowed.as_str_name(),
+                message,
+            )
+            .with("kind", identity::kind_name(caller.kind)));
+        }
+        Ok(caller)
+    }
+
+    fn name(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&Caller>,
+        now: Timestamp,
+    ) -> Result<Caller, Problem> {
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let Some(authorization) = shown.next() else {
+            return certified.cloned().ok_or_else(|| {
+                missing("the call carries no identity; send a token or a client certificate")
+            });
+        };
+        if shown.next().is_some() {
+            return Err(missing("the call carries several tokens; send one"));
+        }
+        let token = bearer(authorization)
+            .ok_or_else(|| missing("the metadata authorization must be written \"Bearer TOKEN\""))?;
+        let tokens = self
+            .tokens
+            .as_ref()
+            .ok_or_else(|| missing("tokens are not accepted here; use a client certificate"))?;
+        Ok(tokens.verify(token, now)?.caller)
+    }
+
+    /// The signed word to the services about who calls.
+    pub(crate) fn vouch(&self, caller: &Caller, now: Timestamp) -> Result<HeaderValue, Problem> {
+        let mut assertions = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = assertions.get(caller).filter(|known| now < known.reuse_until) {
+            return Ok(known.signed.clone());
+        }
+        let signed = self.signer.sign(caller, now, ASSERTION_LIFETIME).and_then(|text| {
+            let mut value = HeaderValue::try_from(text)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let signed = signed.map_err(|error| {
+            tracing::error!(%error, "cannot sign an assertion");
+            Problem::internal()
+        })?;
+        if assertions.len() >= MOST_REMEMBERED {
+            assertions.retain(|_, known| now < known.reuse_until);
+            if assertions.len() >= MOST_REMEMBERED {
+                assertions.clear();
+            }
+        }
+        let reuse_until = now + ASSERTION_REUSE;
+        assertions.insert(caller.clone(), Assertion { signed: signed.clone(), reuse_until });
+        Ok(signed)
+    }
+}
+
+/// Refuses a caller whose kind the method's policy does not name.
+pub(crate) fn authorise(method: &Method, caller: &Caller) -> Result<(), Problem> {
+    if method.allows(caller) {
+        return Ok(());
+    }
+    let mut open_to: Vec<_> = method.callers.iter().map(|kind| identity::kind_name(*kind)).collect();
+    open_to.sort();
+    let kind = identity::kind_name(caller.kind);
+    Err(Problem::new(
+        Code::PermissionDenied,
+        Reason::CallerNotAllowed.as_str_name(),
+        format!(
+            "{} is not open to {kind}, only to: {}",
+            method.path.trim_start_matches('/'),
+            open_to.join(", ")
+        ),
+    )
+    .with("kind", kind))
+}
+
+fn bearer(authorization: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn missing(message: &str) -> Problem {
+    Problem::new(Code::Unauthenticated, Reason::IdentityMissing.as_str_name(), message)
+}

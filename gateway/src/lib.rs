@@ -1,0 +1,285 @@
+//! The one door of the mesh: gRPC of every service on one port, passed on as bytes.
+//!
+//! A call takes these steps, each in the file named, and what later rules ask for joins a step:
+//!
+//! 1. `listen`: a connection, with or without a client certificate;
+//! 2. `route`: from the path to a method of the contracts, by the descriptor set;
+//! 3. `authenticate`: who calls, and whether the method's policy names that kind (agreements narrow it here);
+//! 4. `route`: the service the call goes to;
+//! 5. [`Gateway`]: a place among the calls under way (quotas narrow it here), and a deadline;
+//! 6. `forward`, `upstream`: on to the service, with the gateway's own headers (the signed log records here);
+//! 7. `answer`: back to the client, within the deadline, with a status in any case;
+//! 8. `observe`: metrics, trace, log.
+//!
+//! Bodies are never decoded. The gateway owns no data and knows no rule of health insurance.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chassis::{
+    Caller, Problem,
+    host::{Ports, serve_admin},
+    telemetry::Telemetry,
+};
+use http::{HeaderValue, Method as Verb, Request, Response, header};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+mod answer;
+mod authenticate;
+pub mod config;
+mod deadline;
+mod forward;
+mod listen;
+mod local;
+mod observe;
+mod route;
+mod upstream;
+
+pub use listen::serve;
+
+use answer::{Body, Limits, Source};
+use authenticate::Door;
+use local::Local;
+use observe::{Call, Meters};
+use route::{Route, Services};
+
+/// Pings on a connection, and the wait for their answer: without them neither side notices a partition.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The name of the process and of its section in a settings file.
+pub const NAME: &str = "gateway";
+
+/// What the process gives the gateway.
+pub struct Environment {
+    /// Address of each service, by its name: `http://HOST:PORT`, or `https://…` with certificates.
+    pub upstream: BTreeMap<String, String>,
+    /// TLS towards clients; plaintext without.
+    pub server_tls: Option<Arc<rustls::ServerConfig>>,
+    /// TLS towards the services, for addresses that begin with https.
+    pub client_tls: Option<Arc<rustls::ClientConfig>>,
+    /// Deadline of a call that names none: one request, one response.
+    pub deadline: Duration,
+    /// Calls under way at once, of all callers to all services together.
+    pub most_calls: usize,
+    /// Time that calls under way have to end when the gateway stops.
+    pub stop_grace: Duration,
+}
+
+/// The gateway, ready to serve. Clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    settings: config::Settings,
+    server_tls: Option<Arc<rustls::ServerConfig>>,
+    stop_grace: Duration,
+    deadline: Duration,
+    door: Door,
+    services: Services,
+    local: Local,
+    meters: Arc<Meters>,
+    places: Arc<Semaphore>,
+    local_places: Arc<Semaphore>,
+}
+
+/// Runs the gateway's process until it is told to stop: probes and metrics on one port, the mesh on the other.
+///
+/// # Errors
+/// When the gateway cannot be put together.
+pub async fn run(
+    settings: chassis::Settings<config::Settings>,
+    ports: Ports,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = settings.tls.is_configured().then_some(&settings.tls);
+    // Clients without a certificate are let in here; they show a token.
+    let open_to_clients = |tls| chassis::tls::server_config(tls, true).map(Arc::new);
+    let plaintext = settings.service.plaintext;
+    anyhow::ensure!(
+        !plaintext || settings.listen.ip().is_loopback(),
+        "service.plaintext is for a loopback address; listen is {}",
+        settings.listen
+    );
+    let environment = Environment {
+        server_tls: tls.filter(|_| !plaintext).map(open_to_clients).transpose()?,
+        client_tls: tls.map(|tls| chassis::tls::client_config(tls).map(Arc::new)).transpose()?,
+        deadline: settings.deadline(),
+        most_calls: settings.most_calls,
+        stop_grace: settings.stop_grace(),
+        upstream: settings.upstream,
+    };
+    let gateway = Gateway::build(settings.service, environment)?;
+
+    let (listener, admin) = ports.into_listeners()?;
+    let (ready, is_ready) = tokio::sync::watch::channel(true);
+    // The admin port answers to the last: a probe must be able to see that the process is stopping.
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(serve_admin(admin, telemetry, is_ready, admin_stop.clone()));
+    let unready = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            ready.send_replace(false);
+        })
+    };
+    tracing::info!(process = NAME, "ready");
+    let served = serve(listener, gateway, stop).await;
+    unready.abort();
+    admin_stop.cancel();
+    admin.await??;
+    served
+}
+
+impl Gateway {
+    /// Checks everything that can be checked before a port is bound, and starts connecting to the services.
+    /// Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When settings contradict each other, or an address is wrong, missing or of no known service.
+    pub fn build(settings: config::Settings, environment: Environment) -> anyhow::Result<Self> {
+        settings.check()?;
+        let Environment { upstream, server_tls, client_tls, deadline, most_calls, stop_grace } = environment;
+        let door = Door::open(&settings)?;
+        let services = Services::open(&upstream, client_tls.as_ref(), &settings)?;
+        let server_tls = server_tls.map(|tls| {
+            let mut tls = rustls::ServerConfig::clone(&tls);
+            tls.alpn_protocols = vec![b"h2".to_vec()];
+            Arc::new(tls)
+        });
+        let parts = Parts {
+            server_tls,
+            stop_grace,
+            deadline,
+            door,
+            local: Local::new(&services)?,
+            services,
+            meters: Arc::new(Meters::new()),
+            places: Arc::new(Semaphore::new(most_calls)),
+            local_places: Arc::new(Semaphore::new(settings.most_local_calls.get())),
+            settings,
+        };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    pub(crate) fn settings(&self) -> &config::Settings {
+        &self.parts.settings
+    }
+
+    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.parts.server_tls.clone()
+    }
+
+    pub(crate) fn stop_grace(&self) -> Duration {
+        self.parts.stop_grace
+    }
+
+    pub(crate) fn local(&self) -> &Local {
+        &self.parts.local
+    }
+
+    /// Answers one call, whatever it is.
+    pub(crate) async fn answer(
+        self,
+        request: Request<Incoming>,
+        certified: Option<Arc<Caller>>,
+        stop: CancellationToken,
+    ) -> Response<Body> {
+        if !is_grpc(&request) {
+            return answer::not_grpc();
+        }
+        let route = route::of(request.uri().path());
+        let mut call = Call::begin(&self.parts.meters, route.as_ref().ok(), request.headers());
+        let span = call.span().clone();
+        let answered = match route {
+            Ok(route) => {
+                self.parts
+                    .exchange(route, request, certified.as_deref(), stop, &mut call)
+                    .instrument(span)
+                    .await
+            }
+            Err(problem) => Err(problem),
+        };
+        match answered {
+            Ok((response, limits)) => answer::relay(response, limits, call),
+            Err(problem) => answer::refuse(problem, call),
+        }
+    }
+}
+
+impl Parts {
+    async fn exchange(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        certified: Option<&Caller>,
+        stop: CancellationToken,
+        call: &mut Call,
+    ) -> Result<(Response<Source>, Limits), Problem> {
+        let (server_streaming, client_streaming) = match &route {
+            Route::Local => (Local::streams(request.uri().path()), false),
+            Route::Behind(method) => (method.server_streaming, method.client_streaming),
+        };
+        let asked = deadline::asked(request.headers())?;
+        let (default, longest) = (self.deadline, self.settings.longest_deadline());
+        let left = deadline::allowed(asked, server_streaming, client_streaming, default, longest);
+        let begun = Instant::now();
+        let limits =
+            Limits { deadline: left.map(|left| begun + left), stop: server_streaming.then_some(stop) };
+        let answered = async {
+            match route {
+                Route::Local => {
+                    call.hold(place(&self.local_places)?);
+                    Ok::<_, Problem>(self.local.answer(request).await)
+                }
+                Route::Behind(method) => {
+                    let now = Timestamp::now();
+                    let caller = self.door.identify(request.headers(), certified, now)?;
+                    authenticate::authorise(method, &caller)?;
+                    let service = self.services.home(method, request.headers())?;
+                    call.hold(place(&self.places)?);
+                    call.hold(service.place()?);
+                    let assertion = self.door.vouch(&caller, now)?;
+                    let (head, body) = request.into_parts();
+                    let mut onward = Request::new(body);
+                    *onward.method_mut() = Verb::POST;
+                    *onward.uri_mut() = service.uri(&method.path)?;
+                    *onward.headers_mut() = forward::headers(&head.headers, assertion, left, call);
+                    if service.is_plain() {
+                        onward
+                            .headers_mut()
+                            .insert(chassis::call::PEER, HeaderValue::from_static("service:gateway"));
+                    }
+                    let response = service.send(onward).await?;
+                    match left {
+                        Some(left) if deadline::is_told_as_cancelled(&response, begun.elapsed(), left) => {
+                            Err(Problem::deadline_passed())
+                        }
+                        _ => Ok(response.map(Source::Behind)),
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            answered = answered => Ok((answered?, limits)),
+            problem = limits.clone().over() => Err(problem),
+        }
+    }
+}
+
+fn place(places: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| Problem::overloaded())
+}
+
+/// `application/grpc`, also with a message format (`+proto`), but not `application/grpc-web`.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let rest = content_type.and_then(|text| text.strip_prefix("application/grpc"));
+    request.method() == Verb::POST && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+}

@@ -1,0 +1,210 @@
+//! The port: accepts connections, speaks TLS where it is configured and HTTP/2 always, and stops within
+//! bounded time, whatever the clients do.
+//!
+//! A client that connects and stays silent never becomes an HTTP/2 connection here: the preface is awaited
+//! under a timeout first. hyper would wait for it without end, also while stopping (hyper issue 4170).
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use chassis::Caller;
+use hyper::{server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Gateway, config};
+
+/// What every HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client may send ahead of its reader: per call and per connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// After the time for ending calls, connections are dropped; their tasks get this long to notice.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves the gateway on a listener until `stop`, then ends within the gateway's stop time: no new
+/// connection, streams ended, calls under way finished or, when the time is up, cut off.
+///
+/// # Errors
+/// None today: a connection's failure is its own, a listener's passes.
+pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) -> anyhow::Result<()> {
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(gateway.settings().most_connections.get()));
+    gateway.local().serving().await;
+
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (gateway, stop, cut) = (gateway.clone(), stop.clone(), cut.clone());
+                connections.spawn(async move {
+                    let served = cut.run_until_cancelled(converse(stream, gateway, stop)).await;
+                    tracing::debug!(?served, "client connection ended");
+                    drop(place);
+                });
+            }
+            // Out of file descriptors, or a client that left before it was accepted: neither is a reason to end.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    gateway.local().stopping().await;
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(gateway.stop_grace(), connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "the time for ending calls is up; cutting off");
+    }
+    cut.cancel();
+    // Ended either way: whoever has not noticed by now is dropped with the runtime.
+    let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+/// One client connection from its first byte to its last.
+async fn converse(stream: TcpStream, gateway: Gateway, stop: CancellationToken) -> anyhow::Result<()> {
+    let first_words = gateway.settings().first_words();
+    let Some(tls) = gateway.tls() else {
+        let io = stop.run_until_cancelled(tokio::time::timeout(first_words, greet(stream))).await;
+        let Some(io) = io else { return Ok(()) };
+        return speak(io??, gateway, None, stop).await;
+    };
+    let greeting = async {
+        let stream = TlsAcceptor::from(tls).accept(stream).await?;
+        let caller = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chassis::tls::caller_of_certificate(chain.first()?));
+        anyhow::Ok((greet(stream).await?, caller))
+    };
+    let Some(greeted) = stop.run_until_cancelled(tokio::time::timeout(first_words, greeting)).await else {
+        return Ok(());
+    };
+    let (io, caller) = greeted??;
+    speak(io, gateway, caller.map(Arc::new), stop).await
+}
+
+/// Reads the preface, and refuses whoever speaks something else.
+async fn greet<T: AsyncRead + Unpin>(mut io: T) -> io::Result<Greeted<T>> {
+    let mut said = [0; PREFACE.len()];
+    io.read_exact(&mut said).await?;
+    if &said == PREFACE {
+        Ok(Greeted { said: PREFACE, io })
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the client does not speak HTTP/2 with prior knowledge",
+        ))
+    }
+}
+
+async fn speak<T>(
+    io: Greeted<T>,
+    gateway: Gateway,
+    caller: Option<Arc<Caller>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let most_header_bytes = gateway.settings().most_header_bytes;
+    let calls = {
+        let stop = stop.clone();
+        service_fn(move |request| {
+            let (gateway, caller, stop) = (gateway.clone(), caller.clone(), stop.clone());
+            async move { Ok::<_, Infallible>(gateway.answer(request, caller, stop).await) }
+        })
+    };
+    let connection = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(u32::from(config::STREAMS_PER_CONNECTION))
+        .max_header_list_size(most_header_bytes)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(crate::KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(crate::KEEP_ALIVE_TIMEOUT)
+        .serve_connection(TokioIo::new(io), calls);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+/// A connection whose preface was read and is read again by whoever serves it.
+struct Greeted<T> {
+    said: &'static [u8],
+    io: T,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Greeted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.said.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let (now, later) = self.said.split_at(self.said.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.said = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Greeted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

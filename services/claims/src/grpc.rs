@@ -1,0 +1,76 @@
+//! The service over gRPC: parse, call, map; no rule and no SQL.
+
+mod claim;
+mod claim_data;
+mod claim_life;
+mod claim_read;
+mod claim_settle;
+mod issue;
+mod sep;
+mod view;
+
+use std::sync::Arc;
+
+use chassis::{Db, Fields, Upstream, policy::Dated};
+use proto::{
+    accreditation::v1::accreditation_service_client::AccreditationServiceClient,
+    membership::v1::membership_service_client::MembershipServiceClient,
+    referral::v1::referral_service_client::ReferralServiceClient,
+};
+use vocabulary::FacilityCode;
+
+use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+
+/// What law fixes, as dated data.
+pub(crate) struct Policies {
+    pub(crate) sep: Dated<Rules>,
+    pub(crate) clock: Dated<clock::Periods>,
+    pub(crate) edits: Dated<Edits>,
+    pub(crate) groups: Dated<grouper::Table>,
+    pub(crate) tariff: Dated<tariff::Table>,
+}
+
+/// Answers for SEPs.
+#[derive(Clone)]
+pub(crate) struct Seps {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) membership: MembershipServiceClient<Upstream>,
+    pub(crate) referral: ReferralServiceClient<Upstream>,
+    pub(crate) accreditation: AccreditationServiceClient<Upstream>,
+}
+
+/// Answers for claims.
+#[derive(Clone)]
+pub(crate) struct Claims {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Free text that may be left out; empty then.
+fn optional_text(fields: &mut Fields, path: &str, given: &str, most: usize) -> String {
+    if given.is_empty() {
+        return String::new();
+    }
+    fields.parse(path, vocabulary::text(given, most)).unwrap_or_default()
+}
+
+/// A value that may be left out.
+fn optional<T, E: std::fmt::Display>(
+    fields: &mut Fields,
+    path: &str,
+    given: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    if given.is_empty() { None } else { fields.parse(path, parse(given)) }
+}
+
+/// The facility a list is narrowed to: a hospital sees its own whatever it asks for, and is told when it asks for
+/// another's.
+fn facility_scope(fields: &mut Fields, own: Option<&str>, asked: &str) -> Option<String> {
+    let asked = optional(fields, "facility_code", asked, FacilityCode::parse);
+    if let (Some(own), Some(asked)) = (own, &asked) {
+        fields.require("facility_code", asked.as_str() == own, "your own facility, or nothing");
+    }
+    own.map(str::to_owned).or_else(|| asked.map(|code| code.as_str().to_owned()))
+}

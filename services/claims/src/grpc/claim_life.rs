@@ -1,0 +1,450 @@
+//! The hospital's steps of a claim: each opens a write, locks the claim, asks the domain, saves and tells.
+
+use chassis::{Begun, Call, Fields, Mutation, RequestId, Write};
+use jiff::civil::Date;
+use prost::Message;
+use proto::claims::v1 as pb;
+use tonic::Status;
+use uuid::Uuid;
+use vocabulary::{CareClass, SepNumber};
+
+use super::{
+    Claims, claim_data,
+    claim_read::claim_id,
+    sep,
+    view::{self, life},
+};
+use crate::{
+    clock,
+    edits::{Context, Finding},
+    episode::{Care, Episode},
+    error::Error,
+    life::{Life, NotNow, State, Step},
+    store::{
+        self,
+        claim::{Row, Step as Taken},
+    },
+    tariff::Hospital,
+};
+
+/// A write that was begun on a claim.
+pub(super) enum Opened<R> {
+    Replayed(R),
+    Fresh(Box<(Write, Row)>),
+}
+
+/// Takes a step in the stored claim, or says why not.
+pub(super) fn take(row: &mut Row, step: Step, call: &Call) -> Result<Taken, Error> {
+    let before = life(row)?;
+    let after = before.take(step).map_err(|refused| wrong(row, refused))?;
+    row.state = after.state as i16;
+    row.steps += 1;
+    row.asked_of = after.asked.map(|party| party as i16);
+    if after.round > before.round {
+        row.asked_at = Some(call.received_at);
+    } else if after.asked.is_none() {
+        row.asked_at = None;
+    }
+    row.round = after.round;
+    if after.submitted {
+        row.submitted_at.get_or_insert(call.received_at);
+    }
+    Ok(Taken { state: row.state, taken_at: call.received_at, taken_by: call.caller.to_string() })
+}
+
+/// What stands in the way, more exactly than the state where a step back is missing.
+fn wrong(row: &Row, refused: NotNow) -> Error {
+    let early = matches!(refused.step, Step::Finalise | Step::Submit { .. }) && refused.state == State::Draft;
+    if !early {
+        return Error::StateWrong(refused);
+    }
+    match row.grouping.as_deref().map(pb::Grouping::decode) {
+        Some(Ok(grouping)) => Error::Ungroupable(ungroupable_name(grouping.ungroupable_reason())),
+        _ => Error::NotGrouped,
+    }
+}
+
+fn ungroupable_name(reason: pb::UngroupableReason) -> String {
+    reason.as_str_name().trim_start_matches("UNGROUPABLE_REASON_").to_owned()
+}
+
+fn care(row: &Row) -> Care {
+    if row.care_type == pb::CareType::Inpatient as i16 { Care::Inpatient } else { Care::Outpatient }
+}
+
+fn episode(row: &Row) -> Result<Episode, Error> {
+    claim_data::stored(row.data.as_deref().ok_or(Error::DataMissing)?, care(row))
+}
+
+async fn letter(write: &mut Write, row: &Row) -> Result<pb::Sep, Error> {
+    sep::view(&store::sep::get(write.connection(), &row.sep_number, None).await?.ok_or(Error::NoSep)?)
+}
+
+/// Closes the round that is open, if one is, and tells that the claim came back.
+pub(super) async fn close_round(
+    write: &mut Write,
+    row: &Row,
+    was: Life,
+    call: &Call,
+    answer: pb::Pending,
+) -> Result<(), Error> {
+    if was.asked.is_none() {
+        return Ok(());
+    }
+    let answer = answer.encode_to_vec();
+    store::claim::answer(write.connection(), row.claim_id, was.round, call.received_at, &answer).await?;
+    let event = pb::ClaimAnswered {
+        claim_id: row.claim_id.to_string(),
+        sep_number: row.sep_number.clone(),
+        facility_code: row.facility_code.clone(),
+        round: was.round,
+        answered_on: call.today.to_string(),
+        amount_rupiah: row.tariff_rupiah.unwrap_or_default(),
+    };
+    Ok(write.emit(&event.claim_id, &event).await?)
+}
+
+/// Opens the round that the claim names, and tells.
+pub(super) async fn open_round(
+    write: &mut Write,
+    row: &Row,
+    call: &Call,
+    question: pb::Pending,
+) -> Result<(), Error> {
+    let question = pb::Pending {
+        round: row.round,
+        reason: row.pending_reason.unwrap_or_default().into(),
+        asked_of: row.asked_of.unwrap_or_default().into(),
+        asked_on: call.today.to_string(),
+        ..question
+    };
+    store::claim::ask(write.connection(), row, &question.encode_to_vec()).await?;
+    let event = pb::ClaimPended {
+        claim_id: row.claim_id.to_string(),
+        sep_number: row.sep_number.clone(),
+        facility_code: row.facility_code.clone(),
+        reason: question.reason,
+        round: question.round,
+        asked_of: question.asked_of,
+        asked_on: question.asked_on,
+    };
+    Ok(write.emit(&event.claim_id, &event).await?)
+}
+
+impl Claims {
+    pub(super) async fn open<R: Message + Default>(
+        &self,
+        call: &Call,
+        message: &impl Message,
+        request_id: RequestId,
+        claim_id: Uuid,
+    ) -> Result<Opened<R>, Error> {
+        match Mutation::new(call, message, request_id).begin(&self.db).await? {
+            Begun::Replayed(answer) => Ok(Opened::Replayed(answer)),
+            Begun::Fresh(mut write) => {
+                let own = call.caller.facility();
+                let row =
+                    store::claim::lock(write.connection(), claim_id, own).await?.ok_or(Error::NoClaim)?;
+                Ok(Opened::Fresh(Box::new((write, row))))
+            }
+        }
+    }
+
+    /// The claim as the answer to a write shows it: with the round that is open, without its steps.
+    pub(super) async fn shown(&self, write: &mut Write, row: &Row, call: &Call) -> Result<pb::Claim, Error> {
+        let open = match row.asked_of {
+            Some(_) => store::claim::pendings(write.connection(), row.claim_id, true).await?,
+            None => Vec::new(),
+        };
+        view::claim(row, &self.policies, call, &open, &[])
+    }
+
+    pub(super) async fn create(
+        &self,
+        call: &Call,
+        message: pb::CreateClaimRequest,
+    ) -> Result<pb::CreateClaimResponse, Error> {
+        let mut fields = Fields::new();
+        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
+        let number = fields.parse("sep_number", SepNumber::parse(&message.sep_number));
+        let (Some(request_id), Some(number)) = (request_id, number) else { return Err(fields.into()) };
+        let mut write = match Mutation::new(call, &message, request_id).begin(&self.db).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        // The lock on the SEP keeps two claims from citing it at once.
+        let own = call.caller.facility();
+        let sep = store::sep::lock(write.connection(), number.as_str(), own).await?.ok_or(Error::NoSep)?;
+        if sep.cancelled_at.is_some() {
+            return Err(Error::SepCancelled);
+        }
+        if let Some((other, _)) = store::claim::of_sep(write.connection(), number.as_str()).await? {
+            return Err(Error::SepAlreadyClaimed(other));
+        }
+        let row = Row {
+            claim_id: Uuid::now_v7(),
+            sep_number: sep.sep_number,
+            facility_code: sep.facility_code,
+            member_id: sep.member_id,
+            care_type: sep.care_type,
+            service_date: sep.service_date,
+            state: State::Draft as i16,
+            steps: 1,
+            data: None,
+            grouping: None,
+            tariff_rupiah: None,
+            discharged_on: None,
+            submitted_at: None,
+            round: 0,
+            pending_reason: None,
+            asked_of: None,
+            asked_at: None,
+            approved_rupiah: None,
+            approved_on: None,
+            payment_reference: None,
+            paid_rupiah: None,
+            paid_on: None,
+        };
+        let step = Taken { state: row.state, taken_at: call.received_at, taken_by: call.caller.to_string() };
+        store::claim::create(write.connection(), &row, &step).await?;
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::CreateClaimResponse { claim }).await?)
+    }
+
+    pub(super) async fn set_data(
+        &self,
+        call: &Call,
+        message: pb::SetClaimDataRequest,
+    ) -> Result<pb::SetClaimDataResponse, Status> {
+        let mut fields = Fields::new();
+        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
+        let id = claim_id(&mut fields, "claim_id", &message.claim_id);
+        // The kind of care is the SEP's; nothing that is read here depends on it.
+        let data = message.data.clone().unwrap_or_default();
+        let episode = claim_data::read(&mut fields, &data, Care::Outpatient, call.received_at);
+        let (Some(request_id), Some(id), Some(episode)) = (request_id, id, episode) else {
+            return Err(fields.into());
+        };
+        fields.finish()?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        let answer = async {
+            let step = take(&mut row, Step::SetData, call)?;
+            let episode = Episode { care: care(&row), ..episode };
+            let wrong = claim_data::contradictions(&episode, &data, row.service_date);
+            if !wrong.is_empty() {
+                return Err(Error::ContradictsSep(wrong));
+            }
+            row.data = Some(data.encode_to_vec());
+            row.discharged_on = Some(chassis::time::today_at(episode.discharged_at));
+            (row.grouping, row.tariff_rupiah) = (None, None);
+            store::claim::save(write.connection(), &row, &step).await?;
+            let claim = Some(self.shown(&mut write, &row, call).await?);
+            Ok(write.commit(pb::SetClaimDataResponse { claim }).await?)
+        };
+        Ok(answer.await?)
+    }
+
+    pub(super) async fn group(
+        &self,
+        call: &Call,
+        message: pb::GroupClaimRequest,
+    ) -> Result<pb::GroupClaimResponse, Error> {
+        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        let mut grouped = row.clone();
+        let step = take(&mut grouped, Step::Group, call)?;
+        let episode = episode(&row)?;
+        let letter = letter(&mut write, &row).await?;
+        let grouping = self.grouping(&row, &letter, &episode, call)?;
+        let encoded = grouping.encode_to_vec();
+        if grouping.ungroupable_reason() == pb::UngroupableReason::Unspecified {
+            row = grouped;
+            (row.grouping, row.tariff_rupiah) = (Some(encoded), Some(grouping.tariff_rupiah));
+            store::claim::save(write.connection(), &row, &step).await?;
+            let event = pb::ClaimGrouped {
+                claim_id: row.claim_id.to_string(),
+                sep_number: row.sep_number.clone(),
+                facility_code: row.facility_code.clone(),
+                cbg_code: grouping.cbg_code,
+                tariff_rupiah: grouping.tariff_rupiah,
+            };
+            write.emit(&event.claim_id, &event).await?;
+        } else {
+            store::claim::keep_grouping(write.connection(), row.claim_id, &encoded).await?;
+            (row.grouping, row.tariff_rupiah) = (Some(encoded), None);
+        }
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::GroupClaimResponse { claim }).await?)
+    }
+
+    /// The package and tariff of an episode, or why there is none.
+    fn grouping(
+        &self,
+        row: &Row,
+        letter: &pb::Sep,
+        episode: &Episode,
+        call: &Call,
+    ) -> Result<pb::Grouping, Error> {
+        let table = self.policies.groups.on(row.service_date)?;
+        let tariffs = self.policies.tariff.on(row.service_date)?;
+        let ungroupable = |reason: pb::UngroupableReason| pb::Grouping {
+            cbg_code: table.ungroupable().as_str().to_owned(),
+            ungroupable_reason: reason.into(),
+            table_version: table.effective_from.to_string(),
+            grouped_at: Some(chassis::time::to_proto(call.received_at)),
+            ..pb::Grouping::default()
+        };
+        let package = match table.group(episode) {
+            Ok(package) => package,
+            Err(reason) => return Ok(ungroupable(reason.reason())),
+        };
+        let class = CareClass::try_from(letter.entitled_class).map_err(|_| Error::Unreadable("SEP"))?;
+        let hospital = Hospital {
+            province: letter.province_code.clone(),
+            class: letter.hospital_class.clone(),
+            government_owned: letter.government_owned,
+        };
+        let Ok(tariff) = tariffs.of(&package, &hospital, class) else {
+            return Ok(ungroupable(pb::UngroupableReason::NoTariff));
+        };
+        Ok(pb::Grouping {
+            cbg_code: package.cbg.as_str().to_owned(),
+            title: package.title,
+            case_type: package.case_type.into(),
+            severity: package.severity.into(),
+            tariff_rupiah: tariff.amount.get(),
+            care_class: letter.entitled_class,
+            tariff_class: tariff.tariff_class,
+            regional: tariff.regional.into(),
+            tariff_source: tariff.source.to_owned(),
+            ..ungroupable(pb::UngroupableReason::Unspecified)
+        })
+    }
+
+    pub(super) async fn finalise(
+        &self,
+        call: &Call,
+        message: pb::FinaliseClaimRequest,
+    ) -> Result<pb::FinaliseClaimResponse, Error> {
+        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        let step = take(&mut row, Step::Finalise, call)?;
+        if row.tariff_rupiah.is_none() {
+            return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
+        }
+        store::claim::save(write.connection(), &row, &step).await?;
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
+    }
+
+    pub(super) async fn submit(
+        &self,
+        call: &Call,
+        message: pb::SubmitClaimRequest,
+    ) -> Result<pb::SubmitClaimResponse, Error> {
+        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        let was = life(&row)?;
+        was.take(Step::Submit { found: false }).map_err(|refused| wrong(&row, refused))?;
+        let clocks =
+            clock::read(&self.policies.clock.on(row.service_date)?.rule, &view::times(&row), call.today);
+        if let (true, Some(limit)) = (clocks.void, clocks.filing_limit) {
+            return Err(Error::Void(limit));
+        }
+        let letter = letter(&mut write, &row).await?;
+        let findings = self.edit(&mut write, &row, &letter).await?;
+
+        let step = take(&mut row, Step::Submit { found: !findings.is_empty() }, call)?;
+        if let Some(first) = findings.first() {
+            row.pending_reason = Some(first.reason as i16);
+        }
+        store::claim::save(write.connection(), &row, &step).await?;
+        close_round(&mut write, &row, was, call, pb::Pending::default()).await?;
+        if !was.submitted {
+            let event = submitted(&row, &letter, call.today);
+            write.emit(&event.claim_id, &event).await?;
+        }
+        if !findings.is_empty() {
+            let question = pb::Pending {
+                detail: findings
+                    .iter()
+                    .map(|finding| finding.message.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; "),
+                findings: findings.into_iter().map(found).collect(),
+                ..pb::Pending::default()
+            };
+            open_round(&mut write, &row, call, question).await?;
+        }
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::SubmitClaimResponse { claim }).await?)
+    }
+
+    /// Runs the claim edits in force on the day of service.
+    async fn edit(&self, write: &mut Write, row: &Row, letter: &pb::Sep) -> Result<Vec<Finding>, Error> {
+        let edits = self.policies.edits.on(row.service_date)?;
+        let episode = episode(row)?;
+        let emergency = letter.entry() == pb::Entry::Emergency;
+        let earlier_visits =
+            match edits.look_back(episode.care, &letter.poli_code, emergency, row.service_date) {
+                Some(from) => {
+                    let (facility, clinic) = (row.facility_code.as_str(), letter.poli_code.as_str());
+                    let to = row.service_date;
+                    store::sep::visits(write.connection(), row.member_id, facility, clinic, from, to).await?
+                }
+                None => Vec::new(),
+            };
+        Ok(edits.run(&Context {
+            episode: &episode,
+            service_date: row.service_date,
+            clinic: &letter.poli_code,
+            emergency,
+            earlier_visits: &earlier_visits,
+        }))
+    }
+}
+
+/// The two fields of a step that has no others.
+pub(super) fn named(request_id: &str, id: &str) -> Result<(RequestId, Uuid), Error> {
+    let mut fields = Fields::new();
+    let request_id = fields.parse("request_id", RequestId::parse(request_id));
+    let id = claim_id(&mut fields, "claim_id", id);
+    request_id.zip(id).ok_or_else(|| fields.into())
+}
+
+fn found(finding: Finding) -> pb::Finding {
+    pb::Finding {
+        edit_id: finding.edit_id,
+        reason: finding.reason as i32,
+        message: finding.message,
+        cure: finding.cure,
+    }
+}
+
+fn submitted(row: &Row, letter: &pb::Sep, today: Date) -> pb::ClaimSubmitted {
+    pb::ClaimSubmitted {
+        claim_id: row.claim_id.to_string(),
+        sep_number: row.sep_number.clone(),
+        facility_code: row.facility_code.clone(),
+        member_id: row.member_id.to_string(),
+        care_type: row.care_type.into(),
+        submitted_on: today.to_string(),
+        amount_rupiah: row.tariff_rupiah.unwrap_or_default(),
+        province_code: letter.province_code.clone(),
+        hospital_class: letter.hospital_class.clone(),
+        segment: letter.segment.clone(),
+        service_date: row.service_date.to_string(),
+    }
+}

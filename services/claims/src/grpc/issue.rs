@@ -1,0 +1,421 @@
+//! How a SEP is issued: the request is read, membership, referral and accreditation are asked at the same time, the
+//! domain judges, and one transaction writes the SEP with the answers.
+
+use chassis::{Begun, Call, Fields, Mutation, Problem, RequestId, time};
+use jiff::{Timestamp, civil::Date};
+use prost::{Message, Name};
+use proto::{accreditation::v1 as siaf, claims::v1 as pb, membership::v1 as master, referral::v1 as sisrute};
+use tonic::{Code, Status};
+use vocabulary::{CareClass, FacilityCode, Icd10, MemberId, Poli, ReferralNumber};
+
+use super::{Seps, optional, optional_text, sep};
+use crate::{
+    episode::Care,
+    error::Error,
+    sep::{Answers, Refusal, Wanted, is_in_future, judge},
+    store,
+};
+
+/// A request that was read.
+struct Asked {
+    request_id: RequestId,
+    facility: FacilityCode,
+    member_id: MemberId,
+    wanted: Wanted,
+    clinic: String,
+    referral: Option<ReferralNumber>,
+    letter: pb::Sep,
+}
+
+/// What the others answered.
+struct Told {
+    eligibility: master::CheckEligibilityResponse,
+    referral: Option<sisrute::CheckReferralResponse>,
+    standing: Option<(siaf::AccreditationStatus, siaf::GetAccreditationStatusResponse)>,
+}
+
+impl Seps {
+    pub(super) async fn issue(
+        &self,
+        call: &Call,
+        message: pb::IssueSepRequest,
+    ) -> Result<pb::IssueSepResponse, Status> {
+        let asked = read(call, &message)?;
+        let mutation = Mutation::new(call, &message, asked.request_id.clone());
+        // Asked again, the others might answer otherwise than when the SEP was issued.
+        if let Some(answer) = mutation.replayed(&self.db).await? {
+            return Ok(answer);
+        }
+        if is_in_future(asked.wanted.service_date, call.today) {
+            return Err(Error::ServiceDateInFuture(call.today).into());
+        }
+        let told = Box::pin(self.ask(call, &asked)).await?;
+        let rules = self.policies.sep.on(asked.wanted.service_date)?;
+        let mut refusals = judge(rules, &asked.wanted, &answers(&told), call.received_at);
+        let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
+        let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
+        refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
+        if !refusals.is_empty() {
+            return Err(Error::SepRefused(refusals).into());
+        }
+
+        let mut write = match mutation.begin(&self.db).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let letter = complete(asked.letter, &told, call.received_at);
+        let evidence = evidence(&told, call.received_at);
+        let new = store::sep::New {
+            facility_code: asked.facility.as_str(),
+            member_id: member,
+            service_date: day,
+            care_type: i16::try_from(letter.care_type).unwrap_or_default(),
+            clinic: &asked.clinic,
+            emergency: asked.wanted.emergency,
+            issued_at: call.received_at,
+            letter: letter.encode_to_vec(),
+        };
+        let issued = store::sep::issue(write.connection(), &new, &evidence).await.map_err(Error::from)?;
+        let Some(sep_number) = issued else {
+            // Another call with another request_id was faster by a moment.
+            drop(write);
+            let open =
+                store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
+            let number = open.map_err(Error::from)?.unwrap_or_default();
+            return Err(Error::SepRefused(vec![Refusal::Exists(number)]).into());
+        };
+        let evidence: Vec<_> = evidence.into_iter().map(sep::evidence).collect();
+        write.emit(&sep_number, &event(&letter, &sep_number, &evidence)).await?;
+        let sep = pb::Sep { sep_number, evidence, ..letter };
+        Ok(write.commit(pb::IssueSepResponse { sep: Some(sep) }).await?)
+    }
+
+    /// Asks the three at the same time.
+    async fn ask(&self, call: &Call, asked: &Asked) -> Result<Told, Error> {
+        let (service_date, member_id) = (asked.wanted.service_date.to_string(), asked.member_id.to_string());
+        let (mut membership, mut referral) = (self.membership.clone(), self.referral.clone());
+        let mut accreditation = self.accreditation.clone();
+        let care_type = match asked.wanted.care {
+            Care::Inpatient => master::CareType::Inpatient,
+            Care::Outpatient => master::CareType::Outpatient,
+        };
+        let eligibility = membership.check_eligibility(call.onward(master::CheckEligibilityRequest {
+            known: Some(master::check_eligibility_request::Known::MemberId(member_id.clone())),
+            service_date: service_date.clone(),
+            care_type: care_type.into(),
+        }));
+        let usable = async {
+            match &asked.referral {
+                None => Ok(None),
+                Some(number) => {
+                    let request = sisrute::CheckReferralRequest {
+                        referral_number: number.as_str().to_owned(),
+                        service_date: service_date.clone(),
+                        destination_facility_code: asked.facility.as_str().to_owned(),
+                        poli_code: asked.clinic.clone(),
+                        member_id: member_id.clone(),
+                    };
+                    referral
+                        .check_referral(call.onward(request))
+                        .await
+                        .map(|answer| Some(answer.into_inner()))
+                }
+            }
+        };
+        let standing =
+            accreditation.get_accreditation_status(call.onward(siaf::GetAccreditationStatusRequest {
+                facility_code: asked.facility.as_str().to_owned(),
+                on: service_date.clone(),
+            }));
+        let (eligibility, usable, standing) = tokio::join!(eligibility, usable, standing);
+        let eligibility =
+            eligibility.map_err(|status| Problem::from_upstream("membership", &status))?.into_inner();
+        let referral = usable.map_err(|status| Problem::from_upstream("referral", &status))?;
+        let standing = match standing {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                answer.status.clone().map(|status| (status, answer))
+            }
+            // A facility that is not registered is a reason of ours, told beside the others.
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => return Err(Problem::from_upstream("accreditation", &status).into()),
+        };
+        Ok(Told { eligibility, referral, standing })
+    }
+}
+
+fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
+    let mut fields = Fields::new();
+    let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
+    let facility = fields.parse("caller", FacilityCode::parse(&call.caller.id));
+    let member_id = fields.parse("member_id", MemberId::parse(&message.member_id));
+    let service_date = fields.parse("service_date", vocabulary::date(&message.service_date));
+    let care = match message.care_type() {
+        pb::CareType::Inpatient => Some(Care::Inpatient),
+        pb::CareType::Outpatient => Some(Care::Outpatient),
+        pb::CareType::Unspecified => None,
+    };
+    fields.require("care_type", care.is_some(), "CARE_TYPE_INPATIENT or CARE_TYPE_OUTPATIENT");
+    let emergency = message.entry() == pb::Entry::Emergency;
+    fields.require("entry", message.entry() != pb::Entry::Unspecified, "ENTRY_REFERRAL or ENTRY_EMERGENCY");
+    let referral = optional(&mut fields, "referral_number", &message.referral_number, ReferralNumber::parse);
+    let no_referral = !emergency || message.referral_number.is_empty();
+    fields.require("referral_number", no_referral, "must be empty for an emergency");
+    let initial_diagnosis = fields.parse("initial_diagnosis", Icd10::parse(&message.initial_diagnosis));
+    let record = fields.parse("medical_record_number", vocabulary::text(&message.medical_record_number, 20));
+    let doctor_code = optional_text(&mut fields, "doctor_code", &message.doctor_code, 10);
+    let note = optional_text(&mut fields, "note", &message.note, 200);
+    let purpose = pb::VisitPurpose::try_from(message.visit_purpose);
+    fields.require("visit_purpose", purpose.is_ok(), "a value of VisitPurpose");
+
+    let clinic = match care {
+        Some(Care::Outpatient) => {
+            fields.parse("poli_code", Poli::parse(&message.poli_code)).map(|poli| poli.as_str())
+        }
+        _ => {
+            fields.require("poli_code", message.poli_code.is_empty(), "must be empty for in-patient care");
+            Some("")
+        }
+    };
+    let admitted_at = admission(&mut fields, call, message, care, service_date);
+    let upgrade_to = upgrade(&mut fields, message, care);
+    let accident = accident(&mut fields, message, service_date);
+
+    let (
+        Some(request_id),
+        Some(facility),
+        Some(member_id),
+        Some(service_date),
+        Some(care),
+        Some(diagnosis),
+        Some(record),
+        Some(clinic),
+    ) = (request_id, facility, member_id, service_date, care, initial_diagnosis, record, clinic)
+    else {
+        return Err(fields.into());
+    };
+    fields.finish()?;
+    let wanted =
+        Wanted { service_date, care, emergency, cites_referral: referral.is_some(), admitted_at, upgrade_to };
+    let letter = pb::Sep {
+        state: pb::SepState::Issued.into(),
+        member_id: member_id.to_string(),
+        facility_code: facility.as_str().to_owned(),
+        service_date: service_date.to_string(),
+        care_type: message.care_type,
+        entry: message.entry,
+        poli_code: clinic.to_owned(),
+        executive_clinic: message.executive_clinic,
+        referral_number: referral.as_ref().map_or_else(String::new, |number| number.as_str().to_owned()),
+        initial_diagnosis: diagnosis.as_str().to_owned(),
+        medical_record_number: record,
+        admitted_at: admitted_at.map(time::to_proto),
+        class_upgrade: message.class_upgrade.clone(),
+        accident,
+        coordination_of_benefit: message.coordination_of_benefit,
+        cataract: message.cataract,
+        visit_purpose: message.visit_purpose,
+        doctor_code,
+        note,
+        ..pb::Sep::default()
+    };
+    Ok(Asked { request_id, facility, member_id, wanted, clinic: clinic.to_owned(), referral, letter })
+}
+
+fn admission(
+    fields: &mut Fields,
+    call: &Call,
+    message: &pb::IssueSepRequest,
+    care: Option<Care>,
+    service_date: Option<Date>,
+) -> Option<Timestamp> {
+    const PATH: &str = "admitted_at";
+    if care != Some(Care::Inpatient) {
+        fields.require(PATH, message.admitted_at.is_none(), "must be unset for out-patient care");
+        return None;
+    }
+    let admitted_at = message.admitted_at.as_ref().and_then(time::from_proto);
+    match admitted_at {
+        None => fields.wrong(PATH, "must be set for in-patient care"),
+        Some(at) => {
+            fields.require(PATH, at <= call.received_at, "must not lie in the future");
+            let same_day = service_date.is_none_or(|day| time::today_at(at) == day);
+            fields.require(PATH, same_day, "must lie on the service date in Asia/Jakarta");
+        }
+    }
+    admitted_at
+}
+
+fn upgrade(fields: &mut Fields, message: &pb::IssueSepRequest, care: Option<Care>) -> Option<u8> {
+    let upgrade = message.class_upgrade.as_ref()?;
+    fields.require("class_upgrade", care == Some(Care::Inpatient), "must be unset for out-patient care");
+    fields.require(
+        "class_upgrade.payer",
+        upgrade.payer() != pb::UpgradePayer::Unspecified,
+        "a value of UpgradePayer",
+    );
+    fields.parse("class_upgrade.responsible_name", vocabulary::text(&upgrade.responsible_name, 100));
+    let level = match upgrade.upgrade_class() {
+        pb::UpgradeClass::Unspecified => None,
+        pb::UpgradeClass::Class2 => Some(1),
+        pb::UpgradeClass::Class1 => Some(2),
+        pb::UpgradeClass::Vip => Some(3),
+    };
+    fields.require("class_upgrade.upgrade_class", level.is_some(), "a value of UpgradeClass");
+    level
+}
+
+fn accident(
+    fields: &mut Fields,
+    message: &pb::IssueSepRequest,
+    service_date: Option<Date>,
+) -> Option<pb::Accident> {
+    let accident = message.accident.as_ref()?;
+    let known = pb::AccidentKind::try_from(accident.kind);
+    fields.require("accident.kind", known.is_ok(), "a value of AccidentKind");
+    if matches!(accident.kind(), pb::AccidentKind::Unspecified | pb::AccidentKind::None) {
+        return None;
+    }
+    if let Some(day) = fields.parse("accident.occurred_on", vocabulary::date(&accident.occurred_on)) {
+        let before = service_date.is_none_or(|service_date| day <= service_date);
+        fields.require("accident.occurred_on", before, "must not lie after the service date");
+    }
+    optional_text(fields, "accident.police_report_number", &accident.police_report_number, 50);
+    let payers = &accident.primary_payers;
+    let known = payers.iter().all(
+        |payer| matches!(pb::PrimaryPayer::try_from(*payer), Ok(p) if p != pb::PrimaryPayer::Unspecified),
+    );
+    let fits = (1..=4).contains(&payers.len()) && known;
+    fields.require("accident.primary_payers", fits, "1 to 4 values of PrimaryPayer");
+    Some(accident.clone())
+}
+
+/// What the answers mean for the SEP.
+fn answers(told: &Told) -> Answers {
+    let eligibility = &told.eligibility;
+    let class = CareClass::try_from(eligibility.care_class).ok();
+    let mut ineligible: Vec<_> = eligibility
+        .reasons()
+        .map(|reason| reason.as_str_name().trim_start_matches("INELIGIBILITY_REASON_").to_owned())
+        .collect();
+    if ineligible.is_empty() && !eligibility.eligible {
+        ineligible.push("UNSTATED".into());
+    }
+    if ineligible.is_empty() && class.is_none() {
+        ineligible.push("CARE_CLASS_UNKNOWN".into());
+    }
+    let mut unusable = Vec::new();
+    if let Some(referral) = told.referral.as_ref().filter(|referral| !referral.usable) {
+        unusable
+            .extend(referral.reasons().map(|r| r.as_str_name().trim_start_matches("UNUSABLE_").to_owned()));
+        if unusable.is_empty() {
+            unusable.push("UNSTATED".into());
+        }
+    }
+    let mut answers = Answers { ineligible, class, unusable, ..Answers::default() };
+    if let Some((status, _)) = &told.standing {
+        answers.referral_level = status.level() == siaf::FacilityLevel::Fkrtl;
+        answers.contracted = status.contracted;
+        answers.certified = status.certified || !status.certificate_required;
+        answers.certificate.clone_from(&status.certificate_number);
+    }
+    answers
+}
+
+/// The letter with what the others answered.
+fn complete(letter: pb::Sep, told: &Told, issued_at: Timestamp) -> pb::Sep {
+    let eligibility = &told.eligibility;
+    let mut letter = pb::Sep {
+        entitled_class: eligibility.care_class,
+        segment: eligibility.segment().as_str_name().trim_start_matches("SEGMENT_").to_owned(),
+        inpatient_penalty: letter.care_type() == pb::CareType::Inpatient
+            && eligibility.inpatient_penalty.is_some(),
+        issued_at: Some(time::to_proto(issued_at)),
+        ..letter
+    };
+    if let Some((status, _)) = &told.standing {
+        letter.province_code = status.region_code.get(..2).unwrap_or_default().to_owned();
+        letter.hospital_class = match status.hospital_class() {
+            siaf::HospitalClass::Unspecified => String::new(),
+            class => class.as_str_name().trim_start_matches("HOSPITAL_CLASS_").to_owned(),
+        };
+        let private = [siaf::Ownership::Unspecified, siaf::Ownership::StateCompany, siaf::Ownership::Private];
+        letter.government_owned = !private.contains(&status.ownership());
+    }
+    letter
+}
+
+/// The answers as evidence. A referral that a first-level facility made out of a visit proves the way from P-Care too.
+fn evidence(told: &Told, received_at: Timestamp) -> Vec<store::sep::Evidence> {
+    let eligibility = &told.eligibility;
+    let mut evidence = vec![kept(
+        "membership-vklaim",
+        &eligibility.answer_id,
+        &eligibility.member_id,
+        eligibility.answered_at.as_ref(),
+        eligibility,
+        received_at,
+    )];
+    if let Some(referral) = &told.referral {
+        let at = referral.answered_at.as_ref();
+        let of = |edge, number| kept(edge, &referral.answer_id, number, at, referral, received_at);
+        evidence.push(of("vklaim-sisrute", &referral.referral_number));
+        if referral.origin_kind() == sisrute::OriginKind::Fktp && !referral.origin_visit_number.is_empty() {
+            evidence.push(of("pcare-vklaim", &referral.origin_visit_number));
+        }
+    }
+    if let Some((status, answer)) = &told.standing {
+        let number = if status.certificate_number.is_empty() {
+            &status.facility_code
+        } else {
+            &status.certificate_number
+        };
+        evidence.push(kept(
+            "vklaim-siaf",
+            &answer.answer_id,
+            number,
+            answer.answered_at.as_ref(),
+            answer,
+            received_at,
+        ));
+    }
+    evidence
+}
+
+fn kept<M: Message + Name>(
+    edge: &str,
+    answer_id: &str,
+    number: &str,
+    answered_at: Option<&prost_types::Timestamp>,
+    answer: &M,
+    received_at: Timestamp,
+) -> store::sep::Evidence {
+    store::sep::Evidence {
+        edge: edge.to_owned(),
+        answer_id: answer_id.to_owned(),
+        number: number.to_owned(),
+        answered_at: answered_at.and_then(time::from_proto).unwrap_or(received_at),
+        answer_type: M::full_name(),
+        answer: answer.encode_to_vec(),
+    }
+}
+
+fn event(letter: &pb::Sep, sep_number: &str, evidence: &[pb::Evidence]) -> pb::SepIssued {
+    let bare =
+        |kept: &pb::Evidence| pb::Evidence { answer_type: String::new(), answer: Vec::new(), ..kept.clone() };
+    pb::SepIssued {
+        sep_number: sep_number.to_owned(),
+        facility_code: letter.facility_code.clone(),
+        member_id: letter.member_id.clone(),
+        care_type: letter.care_type,
+        entry: letter.entry,
+        poli_code: letter.poli_code.clone(),
+        service_date: letter.service_date.clone(),
+        referral_number: letter.referral_number.clone(),
+        segment: letter.segment.clone(),
+        entitled_class: letter.entitled_class,
+        province_code: letter.province_code.clone(),
+        hospital_class: letter.hospital_class.clone(),
+        evidence: evidence.iter().map(bare).collect(),
+    }
+}

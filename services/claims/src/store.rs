@@ -1,0 +1,4 @@
+//! All SQL of the service, and nothing else.
+
+pub mod claim;
+pub mod sep;

@@ -1,0 +1,397 @@
+//! The claims service as its callers meet it: served over gRPC, on a real Postgres, beside a gRPC server that answers
+//! for membership, referral and accreditation as the test wants.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use chassis::{
+    Service,
+    config::Layers,
+    host::{self, Ports},
+    telemetry::{self, LogFormat, Telemetry},
+};
+use claims::Claims;
+use embedded::testing::{self, TestDatabase};
+use jiff::{Timestamp, ToSpan, civil::Date};
+use proto::{
+    accreditation::v1 as siaf,
+    claims::v1::{
+        self as pb, claim_service_client::ClaimServiceClient, sep_service_client::SepServiceClient,
+    },
+    feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
+    membership::v1 as master,
+    referral::v1 as sisrute,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{
+    Request, Response, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint, server::TcpIncoming},
+};
+use tonic_types::StatusExt;
+
+pub(crate) const HOSPITAL: &str = "hospital:0301R011";
+pub(crate) const OTHER: &str = "hospital:0301R012";
+pub(crate) const BPJS: &str = "bpjs:headquarters";
+
+pub(crate) fn key() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+pub(crate) fn member() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+pub(crate) fn today() -> Date {
+    chassis::time::today_at(Timestamp::now())
+}
+
+pub(crate) fn day(offset: i64) -> Date {
+    today() + offset.days()
+}
+
+/// What the other systems answer.
+#[derive(Clone)]
+pub(crate) struct Others {
+    pub(crate) eligibility: master::CheckEligibilityResponse,
+    pub(crate) referral: sisrute::CheckReferralResponse,
+    pub(crate) standing: siaf::AccreditationStatus,
+    pub(crate) registered: bool,
+    pub(crate) up: bool,
+    pub(crate) asked: usize,
+}
+
+impl Others {
+    fn content() -> Self {
+        Self {
+            eligibility: master::CheckEligibilityResponse {
+                eligible: true,
+                segment: master::Segment::PpuBu.into(),
+                care_class: 2,
+                ..Default::default()
+            },
+            referral: sisrute::CheckReferralResponse {
+                usable: true,
+                origin_kind: sisrute::OriginKind::Fktp.into(),
+                origin_visit_number: "0301U0011126Y000001".into(),
+                ..Default::default()
+            },
+            standing: siaf::AccreditationStatus {
+                in_good_standing: true,
+                contracted: true,
+                certificate_required: true,
+                certified: true,
+                certificate_number: "C-2024-001".into(),
+                level: siaf::FacilityLevel::Fkrtl.into(),
+                hospital_class: siaf::HospitalClass::B.into(),
+                ownership: siaf::Ownership::Regency.into(),
+                region_code: "3273".into(),
+                ..Default::default()
+            },
+            registered: true,
+            up: true,
+            asked: 0,
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Others>>;
+
+async fn answer(
+    others: Shared,
+    request: http::Request<axum::body::Body>,
+) -> http::Response<tonic::body::Body> {
+    let path = request.uri().path().to_owned();
+    let request = request.map(tonic::body::Body::new);
+    let others = {
+        let mut others = others.lock().unwrap();
+        others.asked += 1;
+        others.clone()
+    };
+    let now = || Some(chassis::time::to_proto(Timestamp::now()));
+    macro_rules! unary {
+        ($request:ty, $answer:expr) => {{
+            let others = others.clone();
+            let handler = tower::service_fn(move |request: Request<$request>| {
+                let answer = $answer;
+                let result = if others.up {
+                    answer(request.into_inner(), &others)
+                } else {
+                    Err(Status::unavailable("down"))
+                };
+                std::future::ready(result.map(Response::new))
+            });
+            tonic::server::Grpc::new(tonic_prost::ProstCodec::default()).unary(handler, request).await
+        }};
+    }
+    match path.rsplit('/').next().unwrap() {
+        "CheckEligibility" => unary!(
+            master::CheckEligibilityRequest,
+            |request: master::CheckEligibilityRequest, others: &Others| {
+                let Some(master::check_eligibility_request::Known::MemberId(member_id)) = request.known
+                else {
+                    return Err(Status::invalid_argument("member_id"));
+                };
+                let whole = others.eligibility.clone();
+                Ok(master::CheckEligibilityResponse {
+                    answer_id: key(),
+                    answered_at: now(),
+                    member_id,
+                    ..whole
+                })
+            }
+        ),
+        "CheckReferral" => unary!(
+            sisrute::CheckReferralRequest,
+            |request: sisrute::CheckReferralRequest, others: &Others| {
+                let referral_number = request.referral_number;
+                let whole = others.referral.clone();
+                Ok(sisrute::CheckReferralResponse {
+                    answer_id: key(),
+                    answered_at: now(),
+                    referral_number,
+                    ..whole
+                })
+            }
+        ),
+        _ => unary!(
+            siaf::GetAccreditationStatusRequest,
+            |request: siaf::GetAccreditationStatusRequest, others: &Others| {
+                if !others.registered {
+                    return Err(Status::not_found("no such facility"));
+                }
+                let facility_code = request.facility_code;
+                let status = Some(siaf::AccreditationStatus { facility_code, ..others.standing.clone() });
+                Ok(siaf::GetAccreditationStatusResponse { status, answer_id: key(), answered_at: now() })
+            }
+        ),
+    }
+}
+
+/// Puts the caller's name into each call.
+#[derive(Clone)]
+pub(crate) struct Named(&'static str);
+
+impl Interceptor for Named {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("jkn-peer", self.0.parse().unwrap());
+        Ok(request)
+    }
+}
+
+type Named1 = InterceptedService<Channel, Named>;
+
+/// The service under test; it stops with this value.
+pub(crate) struct Served {
+    pub(crate) database: TestDatabase,
+    pub(crate) others: Shared,
+    channel: Channel,
+    _stop: DropGuard,
+}
+
+impl Served {
+    pub(crate) async fn start() -> Self {
+        static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+        let telemetry =
+            TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
+        let stop = CancellationToken::new();
+        let database = testing::database("claims", &[&chassis::db::MIGRATOR, Claims::migrations().unwrap()])
+            .await
+            .unwrap();
+        let others = Shared::new(Mutex::new(Others::content()));
+
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let upstream = format!("http://{}", incoming.local_addr().unwrap());
+        let state = others.clone();
+        let router = axum::Router::new().fallback(move |request| answer(state.clone(), request));
+        let serving = tonic::transport::Server::builder()
+            .add_routes(tonic::service::Routes::from(router))
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tokio::spawn(serving);
+
+        let mut computed = BTreeMap::from([
+            ("insecure-loopback".to_owned(), "true".to_owned()),
+            ("database.url".to_owned(), database.url.clone()),
+        ]);
+        for name in ["membership", "referral", "accreditation"] {
+            computed.insert(format!("upstream.{name}"), upstream.clone());
+        }
+        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
+        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ports.addresses().unwrap().grpc;
+        tokio::spawn(host::run::<Claims>(settings, ports, telemetry.clone(), stop.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self { database, others, channel, _stop: stop.drop_guard() }
+    }
+
+    pub(crate) fn seps(&self, caller: &'static str) -> SepServiceClient<Named1> {
+        SepServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn claims(&self, caller: &'static str) -> ClaimServiceClient<Named1> {
+        ClaimServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn others(&self, change: impl FnOnce(&mut Others)) {
+        change(&mut self.others.lock().unwrap());
+    }
+
+    pub(crate) async fn issue(&self, wish: pb::IssueSepRequest) -> Result<pb::Sep, Status> {
+        Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+    }
+
+    /// Rows in all tables that a SEP or claim would leave something in.
+    pub(crate) async fn rows(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from sep) + (select count(*) from sep_evidence) + (select count(*) from sep_counter)
+                  + (select count(*) from claim) + (select count(*) from outbox) + (select count(*) from feed)
+                  + (select count(*) from idempotency)",
+        )
+        .fetch_one(&self.database.pool)
+        .await
+        .unwrap()
+    }
+
+    /// The events told so far, once there are as many as expected.
+    pub(crate) async fn events(&self, expected: usize) -> Vec<Event> {
+        let mut client = FeedServiceClient::with_interceptor(self.channel.clone(), Named("djsn:sismonev"));
+        let begun = Instant::now();
+        loop {
+            let request = ReadEventsRequest { after_position: 0, limit: 1000 };
+            let events = client.read_events(request).await.unwrap().into_inner().events;
+            if events.len() >= expected || begun.elapsed() > Duration::from_secs(5) {
+                return events;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A claim on a new SEP, with this data, grouped and final.
+    pub(crate) async fn coded(&self, sep: &pb::Sep, data: pb::ClaimData) -> pb::Claim {
+        let claim = self.created(sep).await;
+        let claim = self.set(&claim, data).await.unwrap();
+        let claim = self.grouped(&claim).await;
+        self.finalised(&claim).await.unwrap()
+    }
+
+    pub(crate) async fn created(&self, sep: &pb::Sep) -> pb::Claim {
+        let request = pb::CreateClaimRequest { request_id: key(), sep_number: sep.sep_number.clone() };
+        self.claims(HOSPITAL).create_claim(request).await.unwrap().into_inner().claim.unwrap()
+    }
+
+    pub(crate) async fn set(&self, claim: &pb::Claim, data: pb::ClaimData) -> Result<pb::Claim, Status> {
+        let request =
+            pb::SetClaimDataRequest { request_id: key(), claim_id: claim.claim_id.clone(), data: Some(data) };
+        Ok(self.claims(HOSPITAL).set_claim_data(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn grouped(&self, claim: &pb::Claim) -> pb::Claim {
+        let request = pb::GroupClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+        self.claims(HOSPITAL).group_claim(request).await.unwrap().into_inner().claim.unwrap()
+    }
+
+    pub(crate) async fn finalised(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {
+        let request = pb::FinaliseClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+        Ok(self.claims(HOSPITAL).finalise_claim(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn submitted(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {
+        let request = pb::SubmitClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+        Ok(self.claims(HOSPITAL).submit_claim(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn verified(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {
+        let request = pb::RecordVerificationRequest {
+            request_id: key(),
+            claim_id: claim.claim_id.clone(),
+            outcome: pb::VerificationOutcome::Verified.into(),
+            ..Default::default()
+        };
+        Ok(self.claims(BPJS).record_verification(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn approved(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {
+        let request = pb::ApproveClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+        Ok(self.claims(BPJS).approve_claim(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn settled(
+        &self,
+        claim: &pb::Claim,
+        reference: &str,
+        amount: i64,
+    ) -> Result<pb::Claim, Status> {
+        let request = pb::SettleClaimRequest {
+            request_id: key(),
+            claim_id: claim.claim_id.clone(),
+            payment_reference: reference.into(),
+            amount_rupiah: amount,
+            paid_on: today().to_string(),
+        };
+        Ok(self.claims(BPJS).settle_claim(request).await?.into_inner().claim.unwrap())
+    }
+
+    pub(crate) async fn read(&self, claim: &pb::Claim) -> pb::Claim {
+        let request = pb::GetClaimRequest { claim_id: claim.claim_id.clone() };
+        self.claims(BPJS).get_claim(request).await.unwrap().into_inner().claim.unwrap()
+    }
+}
+
+/// An out-patient visit that is right in every respect.
+pub(crate) fn visit(on: Date) -> pb::IssueSepRequest {
+    pb::IssueSepRequest {
+        request_id: key(),
+        member_id: member(),
+        service_date: on.to_string(),
+        care_type: pb::CareType::Outpatient.into(),
+        entry: pb::Entry::Referral.into(),
+        poli_code: "INT".into(),
+        referral_number: "0301U0011126P000001".into(),
+        initial_diagnosis: "E11.9".into(),
+        medical_record_number: "00-12-34".into(),
+        ..Default::default()
+    }
+}
+
+/// The coded data of a visit on a day, with nothing to object to.
+pub(crate) fn coding(on: Date, primary: &str) -> pb::ClaimData {
+    let morning = chassis::time::start_of(on).unwrap();
+    // Both at midnight, so that neither lies in the future whenever the test runs.
+    let at = Some(chassis::time::to_proto(morning));
+    pb::ClaimData {
+        admitted_at: at,
+        discharged_at: at,
+        admission_route: pb::AdmissionRoute::GeneralPractitioner.into(),
+        discharge_status: pb::DischargeStatus::Approved.into(),
+        sex: pb::Sex::Female.into(),
+        birth_date: "1980-05-17".into(),
+        primary_diagnosis: primary.into(),
+        charges: Some(pb::HospitalCharges { consultation_rupiah: 150_000, ..Default::default() }),
+        doctor_name: "dr. Contoh".into(),
+        coder_nik: "3273015705800001".into(),
+        ..Default::default()
+    }
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// A fact of a refusal.
+pub(crate) fn fact(status: &Status, name: &str) -> String {
+    let details = status.get_error_details();
+    details.error_info().and_then(|info| info.metadata.get(name).cloned()).unwrap_or_default()
+}
+
+/// The wrong fields of a refusal.
+pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    details
+        .bad_request()
+        .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
+        .unwrap_or_default()
+}
