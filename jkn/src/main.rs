@@ -40,7 +40,7 @@ pub(crate) struct Place {
     #[arg(long, env = "JKN_DATA", global = true, value_name = "FOLDER", default_value = ".jkn")]
     data: PathBuf,
     /// Which log lines to write, e.g. info or warn,claims=debug.
-    #[arg(long, env = "JKN_LOG", global = true, value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "JKN_LOG", global = true, value_name = "FILTER", default_value = "info,sqlx::postgres::notice=warn")]
     log: String,
     /// How to write log lines.
     #[arg(long, env = "JKN_LOG_FORMAT", global = true, value_name = "FORMAT", default_value = "human")]
@@ -96,7 +96,10 @@ impl Place {
         processes.push(serve::CIVIL_REGISTRY);
         Layers {
             file: self.config.clone(),
-            environment: std::env::vars().collect(),
+            // What is not Unicode is no setting of ours.
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
             processes,
             ..Layers::default()
         }
