@@ -1,6 +1,6 @@
 # `make run` and `make test` are all that is needed; the rest is for those who change the mesh.
 CARGO ?= cargo
-JKN = target/debug/jkn
+JKN = $(or $(CARGO_TARGET_DIR),target)/debug/jkn
 
 .PHONY: run test lint contracts manifests documents queries accept-contracts clean-data
 

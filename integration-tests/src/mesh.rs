@@ -313,7 +313,10 @@ impl Mesh {
     /// Everything the processes have logged so far.
     #[must_use]
     pub fn logs(&self) -> String {
-        self.processes.keys().map(|name| fs::read_to_string(self.log_path(name)).unwrap_or_default()).collect()
+        self.processes
+            .keys()
+            .map(|name| fs::read_to_string(self.log_path(name)).unwrap_or_default())
+            .collect()
     }
 }
 

@@ -125,7 +125,11 @@ async fn a_service_that_is_killed_is_unavailable_within_its_deadline_and_back_wh
     let mut mesh = Mesh::start().await.unwrap();
     let mut client = FacilityServiceClient::new(mesh.channel("bpjs:pusat").unwrap());
     let ask = || Request::new(GetFacilityRequest { facility_code: "3171R001".into() });
-    assert_eq!(client.get_facility(ask()).await.unwrap_err().code(), Code::NotFound);
+    let status = client.get_facility(ask()).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let trace =
+        status.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    assert!(chassis::call::is_traceparent(trace), "a refusal names its trace: {:?}", status.metadata());
 
     mesh.kill("accreditation").await.unwrap();
     let status = client.get_facility(ask()).await.unwrap_err();

@@ -16,7 +16,10 @@ fn root() -> PathBuf {
 
 /// The services that the contracts name, without the feed that each of them serves.
 fn systems() -> BTreeSet<&'static str> {
-    contract::methods().map(|method| method.system.as_str()).filter(|system| *system != contract::FEED).collect()
+    contract::methods()
+        .map(|method| method.system.as_str())
+        .filter(|system| *system != contract::FEED)
+        .collect()
 }
 
 #[test]
@@ -26,7 +29,10 @@ fn every_service_of_the_contracts_has_its_room_its_manifests_and_the_gateways_up
     let gateway = fs::read_to_string(root().join("k8s/base/gateway/settings.env")).unwrap();
     for system in systems {
         assert!(root().join("services").join(system).join("src/lib.rs").exists(), "services/{system}");
-        assert!(root().join("k8s/base").join(system).join("kustomization.yaml").exists(), "k8s/base/{system}");
+        assert!(
+            root().join("k8s/base").join(system).join("kustomization.yaml").exists(),
+            "k8s/base/{system}"
+        );
         let upstream = format!("JKN_GATEWAY__UPSTREAM__{}=", system.to_uppercase().replace('-', "_"));
         assert!(gateway.contains(&upstream), "{upstream} in k8s/base/gateway/settings.env");
     }
@@ -39,14 +45,30 @@ fn a_service_has_the_same_files_as_every_other() {
         for file in ["lib.rs", "config.rs", "error.rs", "grpc.rs", "store.rs"] {
             assert!(room.join("src").join(file).exists(), "services/{system}/src/{file}");
         }
-        assert!(room.join("migrations").exists() && room.join("config.default.toml").exists(), "services/{system}");
+        assert!(
+            room.join("migrations").exists() && room.join("config.default.toml").exists(),
+            "services/{system}"
+        );
     }
 }
 
 #[test]
 fn rules_know_nothing_of_transport_storage_or_clock() {
     // Everything beside these is a subject of the domain: pure functions over plain types.
-    const EDGES: [&str; 12] = ["lib.rs", "config.rs", "error.rs", "grpc", "store", "fold.rs", "watch.rs", "query.rs", "registry.rs", "facility.rs", "recompute.rs", "closed.rs"];
+    const EDGES: [&str; 12] = [
+        "lib.rs",
+        "config.rs",
+        "error.rs",
+        "grpc",
+        "store",
+        "fold.rs",
+        "watch.rs",
+        "query.rs",
+        "registry.rs",
+        "facility.rs",
+        "recompute.rs",
+        "closed.rs",
+    ];
     let mut rules = 0;
     for system in systems() {
         for entry in fs::read_dir(root().join("services").join(system).join("src")).unwrap() {
@@ -70,7 +92,8 @@ fn rules_know_nothing_of_transport_storage_or_clock() {
 fn every_reason_has_a_page_and_every_mutation_a_request_id() {
     for reason in proto::pool().all_enums().filter(|e| e.name() == "Reason") {
         for value in reason.values().filter(|value| value.number() != 0) {
-            let page = root().join("docs/errors").join(format!("{}.md", value.name().trim_start_matches("REASON_")));
+            let page =
+                root().join("docs/errors").join(format!("{}.md", value.name().trim_start_matches("REASON_")));
             assert!(page.exists(), "{}", page.display());
         }
     }

@@ -5,10 +5,16 @@ use integration_tests::{Mesh, program};
 use serde_json::Value;
 use tokio::process::Command;
 
-const EDGES: [&str; 5] = ["eklaim-vklaim", "pcare-vklaim", "membership-vklaim", "vklaim-sisrute", "vklaim-siaf"];
+const EDGES: [&str; 5] =
+    ["eklaim-vklaim", "pcare-vklaim", "membership-vklaim", "vklaim-sisrute", "vklaim-siaf"];
 /// The refusals that the edges show, each by its documented reason.
-const REFUSALS: [&str; 5] =
-    ["MEMBER_NOT_ELIGIBLE", "REFERRAL_NOT_USABLE", "FACILITY_NOT_CERTIFIED", "CLAIM_NOT_GROUPED", "SEP_ALREADY_CLAIMED"];
+const REFUSALS: [&str; 5] = [
+    "MEMBER_NOT_ELIGIBLE",
+    "REFERRAL_NOT_USABLE",
+    "FACILITY_NOT_CERTIFIED",
+    "CLAIM_NOT_GROUPED",
+    "SEP_ALREADY_CLAIMED",
+];
 
 async fn walk(mesh: &Mesh, more: &[&str]) -> std::process::Output {
     Command::new(program().unwrap())
@@ -42,7 +48,10 @@ async fn all_five_edges_are_live_with_evidence_and_each_shows_its_refusal() {
     let told = String::from_utf8_lossy(&walked.stdout);
     assert!(walked.status.success(), "{told}");
     for reason in REFUSALS {
-        assert!(told.lines().any(|line| line.contains("refused") && line.contains(reason)), "{reason} in\n{told}");
+        assert!(
+            told.lines().any(|line| line.contains("refused") && line.contains(reason)),
+            "{reason} in\n{told}"
+        );
     }
     assert_eq!(integration_tests::leak::search(&told), Vec::<String>::new());
 }
@@ -62,6 +71,11 @@ async fn a_broken_edge_is_told_by_report_and_exit_status() {
     let walked = walk(&mesh, &["--json"]).await;
     assert!(!walked.status.success());
     let report: Value = serde_json::from_slice(&walked.stdout).unwrap();
-    let states: Vec<_> = report["edges"].as_array().unwrap().iter().map(|edge| (edge["edge"].clone(), edge["state"].clone())).collect();
+    let states: Vec<_> = report["edges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|edge| (edge["edge"].clone(), edge["state"].clone()))
+        .collect();
     assert!(states.contains(&("vklaim-sisrute".into(), "broken".into())), "{states:?}");
 }

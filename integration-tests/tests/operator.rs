@@ -11,7 +11,13 @@ use tokio::process::Command;
 const USAGE: i32 = 64;
 
 async fn jkn(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(program().unwrap()).args(arguments).envs(environment.iter().copied()).env_remove("JKN_CONFIG").output().await.unwrap()
+    Command::new(program().unwrap())
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .env_remove("JKN_CONFIG")
+        .output()
+        .await
+        .unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -24,7 +30,8 @@ async fn a_service_without_certificates_refuses_to_start_unless_it_is_told_to_an
     assert_eq!(refused.status.code(), Some(USAGE));
     assert!(said(&refused).contains("--insecure-loopback"), "{}", said(&refused));
 
-    let exposed = jkn(&["serve", "claims", "--insecure-loopback"], &[("JKN_CLAIMS__LISTEN", "0.0.0.0:0")]).await;
+    let exposed =
+        jkn(&["serve", "claims", "--insecure-loopback"], &[("JKN_CLAIMS__LISTEN", "0.0.0.0:0")]).await;
     assert_eq!(exposed.status.code(), Some(USAGE));
     assert!(said(&exposed).contains("loopback"), "{}", said(&exposed));
 }
@@ -41,7 +48,9 @@ async fn an_unknown_setting_is_named_wherever_it_stands() {
 
 #[tokio::test]
 async fn every_setting_is_printed_with_origin_and_meaning_and_secrets_are_masked() {
-    let shown = jkn(&["config", "claims"], &[("JKN_CLAIMS__DATABASE__URL", "postgres://jkn:hunter2@db/claims")]).await;
+    let shown =
+        jkn(&["config", "claims"], &[("JKN_CLAIMS__DATABASE__URL", "postgres://jkn:hunter2@db/claims")])
+            .await;
     let page = said(&shown);
     assert!(shown.status.success(), "{page}");
     assert!(!page.contains("hunter2"), "{page}");
@@ -58,8 +67,12 @@ async fn a_wrong_policy_file_stops_the_start_and_names_line_and_field() {
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy"), policies.path());
     let clock = policies.path().join("referral/clock.toml");
     let right = fs::read_to_string(&clock).unwrap();
-    let (line, field) =
-        right.lines().enumerate().find(|(_, line)| line.starts_with("validity-days")).map(|(n, line)| (n + 1, line.to_owned())).unwrap();
+    let (line, field) = right
+        .lines()
+        .enumerate()
+        .find(|(_, line)| line.starts_with("validity-days"))
+        .map(|(n, line)| (n + 1, line.to_owned()))
+        .unwrap();
     fs::write(&clock, right.replace(&field, "validity-days = \"ninety\"")).unwrap();
     let policies = policies.path().display().to_string();
     let database = "postgres://nobody@127.0.0.1:1/none";

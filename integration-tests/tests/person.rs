@@ -47,7 +47,11 @@ impl Up {
             }
         };
         let in_time = timeout(Duration::from_secs(120), reading).await;
-        assert!(in_time.is_ok() && said.last().is_some_and(|line| line.contains(text)), "no {text:?} in\n{}", said.join("\n"));
+        assert!(
+            in_time.is_ok() && said.last().is_some_and(|line| line.contains(text)),
+            "no {text:?} in\n{}",
+            said.join("\n")
+        );
         said
     }
 
@@ -81,13 +85,23 @@ async fn a_mesh_that_is_killed_starts_again_with_its_data_and_a_stop_is_clean() 
         .await
         .unwrap();
     assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("already running"), "{}", String::from_utf8_lossy(&second.stderr));
+    assert!(
+        String::from_utf8_lossy(&second.stderr).contains("already running"),
+        "{}",
+        String::from_utf8_lossy(&second.stderr)
+    );
 
     first.child.kill().await.unwrap();
     let mut again = Up::start(folder.path());
     again.until("All five edges are live").await;
-    assert!(members(folder.path()).await > before, "the data of the first is there, and the second journey's with it");
+    assert!(
+        members(folder.path()).await > before,
+        "the data of the first is there, and the second journey's with it"
+    );
     let status = again.stop().await;
     assert!(status.success(), "{status}");
-    assert!(embedded::postgres::running(folder.path()).await.unwrap().is_none(), "the cluster is stopped too");
+    assert!(
+        embedded::postgres::running(folder.path()).await.unwrap().is_none(),
+        "the cluster is stopped too"
+    );
 }

@@ -40,7 +40,13 @@ pub(crate) struct Place {
     #[arg(long, env = "JKN_DATA", global = true, value_name = "FOLDER", default_value = ".jkn")]
     data: PathBuf,
     /// Which log lines to write, e.g. info or warn,claims=debug.
-    #[arg(long, env = "JKN_LOG", global = true, value_name = "FILTER", default_value = "info,sqlx::postgres::notice=warn")]
+    #[arg(
+        long,
+        env = "JKN_LOG",
+        global = true,
+        value_name = "FILTER",
+        default_value = "info,sqlx::postgres::notice=warn"
+    )]
     log: String,
     /// How to write log lines.
     #[arg(long, env = "JKN_LOG_FORMAT", global = true, value_name = "FORMAT", default_value = "human")]

@@ -1,6 +1,6 @@
 //! The operator's small tools: migrate, config, token.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use chassis::{
@@ -69,14 +69,22 @@ pub(crate) struct ShowConfig {
 impl ShowConfig {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         let process = Process::named(&self.name)?;
+        let mut text = String::new();
         for setting in place.layers().describe(process.name, process.defaults)? {
             let value = if setting.value.is_empty() { "\"\"" } else { &setting.value };
-            println!("{} = {value}    [{}]", setting.key, setting.origin);
-            if !setting.meaning.is_empty() {
-                println!("    {}", setting.meaning);
+            writeln!(text, "{} = {value}    [{}]", setting.key, setting.origin)?;
+            let is_unknown = setting.meaning.is_empty() && !setting.key.starts_with("upstream.");
+            let meaning =
+                if is_unknown { "NO SUCH SETTING: the process will not start" } else { &setting.meaning };
+            if !meaning.is_empty() {
+                writeln!(text, "    {meaning}")?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        // A reader that has seen enough, as `head` has, is no fault.
+        match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(ExitCode::SUCCESS),
+        }
     }
 }
 
@@ -104,7 +112,14 @@ pub(crate) struct Tokens(Signer);
 impl Tokens {
     /// Opens the key, and creates it when the mesh has none yet.
     pub(crate) fn of(place: &Place) -> anyhow::Result<Self> {
-        let path = DevelopmentAuthority::open(&place.data.join("pki"))?.path("token.key");
+        let pki = place.data.join("pki");
+        if !pki.exists() {
+            eprintln!(
+                "jkn: no mesh has run in {} yet, so it gets new keys; a mesh in another folder (--data) will not know them",
+                place.data.display()
+            );
+        }
+        let path = DevelopmentAuthority::open(&pki)?.path("token.key");
         let pem = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(Self(Signer::from_pem(&pem, Purpose::Token)?))
     }

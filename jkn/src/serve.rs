@@ -49,6 +49,7 @@ impl Serve {
         let settings = process.settings(&layers)?;
         let ports = Ports::bind(settings.listen, settings.admin_listen)?;
         let telemetry = telemetry::start(process.name, place.log_format(), &place.log)?;
+        telemetry::hide_panic_messages();
         let stop = stop::on_signal()?;
         let addresses = ports.addresses()?;
         println!("{} listening on {}, admin {}", process.name, addresses.grpc, addresses.admin);

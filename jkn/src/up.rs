@@ -19,6 +19,7 @@ use chassis::{
 };
 use clap::Args;
 use embedded::{postgres, redis};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -49,6 +50,7 @@ impl Up {
         let main = runtime()?;
         let _entered = main.enter();
         let telemetry = telemetry::start("mesh", place.log_format(), &place.log)?;
+        telemetry::hide_panic_messages();
         let stop = stop::on_signal()?;
         let code = main.block_on(self.stay_up(place, telemetry.clone(), stop))?;
         telemetry.flush();
@@ -76,7 +78,7 @@ impl Up {
                 format!(
                     "{}: another mesh may be running; JKN_{}__LISTEN chooses another port",
                     process.name,
-                    process.name.to_uppercase()
+                    process.name.to_uppercase().replace('-', "_")
                 )
             })?;
             ports.push((process, bound));
@@ -87,11 +89,27 @@ impl Up {
             .collect::<anyhow::Result<_>>()?;
         tell_each_other(&mut layers, &addresses, registry_address);
 
-        let stores = Stores::start(place, &mut layers).await?;
+        let progress = Progress::new();
+        let Some(stores) =
+            stop.run_until_cancelled(Stores::start(place, &mut layers, &progress)).await.transpose()?
+        else {
+            return Ok(ExitCode::SUCCESS);
+        };
         for process in PROCESSES.iter().filter(|process| process.has_database()) {
-            operate::migrate(process, &layers[process.name]).await?;
+            progress.say(format!("{}: creating or updating its tables", process.name));
+            let migrating = operate::migrate(process, &layers[process.name]);
+            let Some(migrated) = stop.run_until_cancelled(migrating).await else {
+                stores.stop().await?;
+                return Ok(ExitCode::SUCCESS);
+            };
+            if let Err(error) = migrated {
+                stores.stop().await?;
+                return Err(error);
+            }
         }
 
+        // From here on the processes write their log lines.
+        drop(progress);
         let mesh_stop = CancellationToken::new();
         let simulator = tokio::spawn(civil_registry::serve(
             registry,
@@ -104,7 +122,9 @@ impl Up {
             let (layers, telemetry, stop, ended) =
                 (layers[process.name].clone(), telemetry.clone(), mesh_stop.clone(), ended.clone());
             threads.push(std::thread::Builder::new().name(process.name.to_owned()).spawn(move || {
-                let outcome = process.run(&layers, bound, telemetry, stop);
+                let run = std::panic::AssertUnwindSafe(|| process.run(&layers, bound, telemetry, stop));
+                let outcome =
+                    std::panic::catch_unwind(run).unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
                 let _nobody_waits = ended.send((process.name, outcome));
             })?);
         }
@@ -249,7 +269,11 @@ struct Stores {
 
 impl Stores {
     /// Starts what is not configured and tells the processes.
-    async fn start(place: &Place, layers: &mut BTreeMap<&'static str, Layers>) -> anyhow::Result<Self> {
+    async fn start(
+        place: &Place,
+        layers: &mut BTreeMap<&'static str, Layers>,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
         let mut stores = Self { cluster: None, redis: None };
         let (mut without_database, mut without_redis) = (Vec::new(), Vec::new());
         for process in PROCESSES.iter().filter(|process| process.has_database()) {
@@ -269,13 +293,15 @@ impl Stores {
             }
         };
         if !without_database.is_empty() {
+            progress.say("starting a private PostgreSQL; the first time it is created".to_owned());
             let cluster = postgres::Cluster::start(&place.data, postgres::Options::default()).await?;
             for process in without_database {
                 let database = process.name.replace('-', "_");
                 cluster.ensure_database(&database).await?;
                 set(process, "database.url", cluster.url(&database));
             }
-            tracing::info!(folder = %cluster.home().display(), "a private PostgreSQL is up");
+            progress
+                .aside(|| tracing::info!(folder = %cluster.home().display(), "a private PostgreSQL is up"));
             stores.cluster = Some(cluster);
         }
         if !without_redis.is_empty() {
@@ -284,10 +310,12 @@ impl Stores {
                     for process in without_redis {
                         set(process, "redis.url", server.url());
                     }
-                    tracing::info!("a private Redis is up");
+                    progress.aside(|| tracing::info!("a private Redis is up"));
                     stores.redis = Some(server);
                 }
-                None => tracing::info!("redis-server is not installed; events are followed over gRPC alone"),
+                None => progress.aside(|| {
+                    tracing::info!("redis-server is not installed; events are followed over gRPC alone");
+                }),
             }
         }
         Ok(stores)
@@ -301,6 +329,33 @@ impl Stores {
             cluster.stop().await?;
         }
         Ok(())
+    }
+}
+
+/// What takes a while, on a terminal: a spinner, as long as this value lives.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new() -> Self {
+        // Draws on standard error, and nothing where that is no terminal.
+        let spinner = ProgressBar::new_spinner();
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        Self(spinner)
+    }
+
+    fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+
+    /// Writes a line without the spinner in its way.
+    fn aside(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

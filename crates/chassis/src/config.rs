@@ -137,7 +137,12 @@ impl<S> Settings<S> {
                 self.insecure_loopback,
                 "no certificates: set tls.certificate, tls.key, tls.authority and tls.assertion-key, or, on one machine only, start with --insecure-loopback"
             );
-            ensure!(self.listen.ip().is_loopback(), "without certificates listen must be a loopback address");
+            for (key, address) in [("listen", self.listen), ("admin-listen", self.admin_listen)] {
+                ensure!(
+                    address.ip().is_loopback(),
+                    "without certificates {key} must be a loopback address, not {address}"
+                );
+            }
         }
         Ok(())
     }
@@ -183,6 +188,7 @@ impl Layers {
         let settings: Settings<S> = builder
             .build()?
             .try_deserialize()
+            .map_err(|error| anyhow::anyhow!(without_value(&error)))
             .with_context(|| format!("settings of {name}; `jkn config {name}` lists them"))?;
         settings.check().with_context(|| format!("settings of {name}"))?;
         Ok(settings)
@@ -239,11 +245,16 @@ impl Layers {
 
     /// A section or variable with the name of no process would be silently without effect.
     fn refuse_strangers(&self) -> anyhow::Result<()> {
-        for variable in self.environment.keys().filter(|key| key.starts_with("JKN_") && key.contains("__")) {
-            let known =
-                self.processes.iter().any(|name| variable.starts_with(&format!("{}__", prefix(name))));
+        for variable in self.environment.keys().filter(|key| key.starts_with("JKN_")) {
+            let begins = |end: &str| {
+                self.processes.iter().any(|name| variable.starts_with(&format!("{}{end}", prefix(name))))
+            };
             ensure!(
-                known,
+                variable.contains("__") || !begins("_"),
+                "the variable {variable} names no setting: two underscores stand between its parts, e.g. JKN_CLAIMS__DATABASE__URL"
+            );
+            ensure!(
+                !variable.contains("__") || begins("__"),
                 "the variable {variable} belongs to no process; they are: {}",
                 self.processes.join(", ")
             );
@@ -263,6 +274,28 @@ impl Layers {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a setting, without its value, which may be a secret.
+fn without_value(error: &ConfigError) -> String {
+    let of_key = |key: &Option<String>, text: String| match key {
+        Some(key) => format!("{key}: {text}"),
+        None => text,
+    };
+    match error {
+        ConfigError::Type { expected, key, .. } => of_key(key, format!("must be {expected}")),
+        ConfigError::At { error, key, .. } => of_key(key, without_value(error)),
+        other => {
+            let text = other.to_string();
+            let parts = text
+                .split_once("string \"")
+                .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
+            match parts {
+                Some((before, after)) => format!("{before}a text, expected{after}"),
+                None => text,
+            }
+        }
     }
 }
 
@@ -344,13 +377,22 @@ fn masked(key: &str, value: &str) -> String {
     if is_secret && !value.is_empty() {
         return "********".to_owned();
     }
-    match (value.split_once("://"), value.rfind('@')) {
+    let shown = match (value.split_once("://"), value.rfind('@')) {
         (Some((scheme, rest)), Some(_)) => {
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
             format!("{scheme}://********@{host}")
         }
         _ => value.to_owned(),
-    }
+    };
+    // A password may also stand among the parameters of a URL.
+    let Some((place, parameters)) = shown.split_once('?').filter(|(place, _)| place.contains("://")) else {
+        return shown;
+    };
+    let parameters = parameters.split('&').map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if name.contains("pass") => format!("{name}=********"),
+        _ => parameter.to_owned(),
+    });
+    format!("{place}?{}", parameters.collect::<Vec<_>>().join("&"))
 }
 
 #[cfg(test)]
@@ -425,6 +467,31 @@ mod tests {
     }
 
     #[test]
+    fn one_underscore_too_few_is_refused() {
+        let error = layers(&[("JKN_CLAIMS_LISTEN", "x")]).load::<NoSettings>("claims", "").unwrap_err();
+        assert!(error.to_string().contains("JKN_CLAIMS_LISTEN"), "{error}");
+        let elsewhere = [("JKN_DATA", "x"), ("JKN_CLAIMS__INSECURE_LOOPBACK", "true")];
+        layers(&elsewhere).load::<NoSettings>("claims", "").unwrap();
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let insecure = ("JKN_CLAIMS__INSECURE_LOOPBACK", "true");
+        for key in ["JKN_CLAIMS__DATABASE", "JKN_CLAIMS__DATABASE__CONNECTIONS", "JKN_CLAIMS__LISTEN"] {
+            let wrong = layers(&[insecure, (key, "postgres://u:hush@h/d")]);
+            let error = format!("{:#}", wrong.load::<NoSettings>("claims", "").unwrap_err());
+            assert!(!error.contains("hush"), "{error}");
+            let name = key.rsplit("__").next().unwrap().to_lowercase();
+            assert!(error.contains(&name), "{error}");
+        }
+        assert_eq!(
+            masked("database.url", "postgres:///d?host=/x&password=hush"),
+            "postgres:///d?host=/x&password=********"
+        );
+        assert_eq!(masked("redis.url", "redis://:hu?sh@h"), "redis://********@h");
+    }
+
+    #[test]
     fn a_file_has_a_section_for_each_process() {
         let folder = std::env::temp_dir().join(format!("jkn-config-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
@@ -447,6 +514,10 @@ mod tests {
         assert!(
             refused(&[("JKN_CLAIMS__INSECURE_LOOPBACK", "true"), ("JKN_CLAIMS__LISTEN", "0.0.0.0:1")])
                 .contains("loopback")
+        );
+        assert!(
+            refused(&[("JKN_CLAIMS__INSECURE_LOOPBACK", "true"), ("JKN_CLAIMS__ADMIN_LISTEN", "0.0.0.0:1")])
+                .contains("admin-listen")
         );
         assert!(refused(&[("JKN_CLAIMS__TLS__CERTIFICATE", "a.pem")]).contains("tls.key"));
     }

@@ -46,12 +46,20 @@ impl Db {
         deadline: Duration,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !crate::config::expose(&settings.url).is_empty(),
+            "database.url is not set: JKN_{}__DATABASE__URL=postgres://…, or in a settings file",
+            name.to_ascii_uppercase().replace('-', "_")
+        );
         let options = PgConnectOptions::from_str(crate::config::expose(&settings.url))
             .map_err(|_| anyhow::anyhow!("database.url is not a PostgreSQL URL"))?
             .application_name(&format!("jkn-{name}"))
             // Its question whether a statement would be logged, without then logging it, leaves the filters of the
             // log and trace layers in a state in which the next span is lost.
-            .disable_statement_logging();
+            .disable_statement_logging()
+            // A transaction whose process was cut off holds its locks, the relay's among them, until the server ends
+            // it; a live one never waits that long.
+            .options([("idle_in_transaction_session_timeout", "30s")]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
             // A ping before each use costs a round trip; a broken connection is found by its use just as well.

@@ -4,6 +4,7 @@
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
+use prost::Message;
 use proto::feed::v1::{
     Event, FollowEventsRequest, FollowEventsResponse, ReadEventsRequest, ReadEventsResponse,
     feed_service_server::FeedService,
@@ -18,18 +19,32 @@ use crate::{Call, Db, Fields, Problem, call, contract, time};
 
 const DEFAULT_LIMIT: i32 = 100;
 const LARGEST_LIMIT: i32 = 1000;
+/// Bytes of the events of one answer, unless a single event has more.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// Batches a slow reader may be behind before it is waited for.
 const BUFFERED: usize = 8;
 /// How long to wait for a bell before looking anyway: another replica may relay.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// The key of the Redis stream that tells of a service's events.
-pub(crate) fn stream_key(source: &str, feed_id: &str) -> String {
+pub(crate) fn stream_key(source: &str, feed_id: Uuid) -> String {
     format!("jkn:feed:{source}:{feed_id}")
 }
 
 pub(crate) async fn identity(pool: &PgPool) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar!("select feed_id from feed_identity").fetch_one(pool).await
+}
+
+/// The first events that together have at most [`MOST_BYTES`], and one in any case: what is larger no client takes.
+fn bounded(events: impl Iterator<Item = Event>) -> Vec<Event> {
+    let mut room = MOST_BYTES;
+    let fits = |(number, event): &(usize, Event)| {
+        let size = event.encoded_len();
+        let fits = *number == 0 || size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    events.enumerate().take_while(fits).map(|(_, event)| event).collect()
 }
 
 async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
@@ -51,11 +66,11 @@ async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event
         traceparent: row.traceparent,
         body: row.body.into(),
     });
-    Ok(events.collect())
+    Ok(bounded(events))
 }
 
-async fn head(db: &Db) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "head!" from feed"#).fetch_one(&db.pool).await
+pub(crate) async fn head(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "head!" from feed"#).fetch_one(pool).await
 }
 
 /// Where a tail begins.
@@ -88,7 +103,7 @@ async fn follow(
     from: From,
 ) -> Result<impl Stream<Item = Vec<Event>> + Send + use<>, Problem> {
     let mut position = match from {
-        From::Now => head(db).await?,
+        From::Now => head(&db.pool).await?,
         From::After(position) => position,
     };
     let (sender, receiver) = mpsc::channel(BUFFERED);
@@ -147,7 +162,7 @@ impl FeedService for Served {
         let events = read(&self.db, self.source, message.after_position, i64::from(limit))
             .await
             .map_err(Problem::from)?;
-        let head_position = head(&self.db).await.map_err(Problem::from)?;
+        let head_position = head(&self.db.pool).await.map_err(Problem::from)?;
         let feed_id = identity(&self.db.pool).await.map_err(Problem::from)?.to_string();
         Ok(Response::new(ReadEventsResponse { events, head_position, feed_id }))
     }
@@ -166,5 +181,19 @@ impl FeedService for Served {
             follow(&self.db, self.source.to_owned(), call.deadline, From::After(message.after_position))
                 .await?;
         Ok(Response::new(Box::pin(events.map(|events| Ok(FollowEventsResponse { events })))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_bounded_but_never_empty() {
+        let of = |size: usize| Event { body: vec![0; size].into(), ..Event::default() };
+        let taken = |sizes: &[usize]| bounded(sizes.iter().map(|size| of(*size))).len();
+        assert_eq!(taken(&[10, 10, 10]), 3);
+        assert_eq!(taken(&[MOST_BYTES * 2, 10]), 1);
+        assert_eq!(taken(&[MOST_BYTES / 2, MOST_BYTES, 10]), 1, "none is skipped");
     }
 }

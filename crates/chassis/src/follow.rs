@@ -14,6 +14,7 @@ use redis::{
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::{Db, Upstream, telemetry};
 
@@ -26,6 +27,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long one read of the feed may take.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of one answer of the feed: the bound of what it puts together, and one event of any size besides.
+const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// What is done with the events of a feed.
 pub trait Fold: Send + Sync + 'static {
@@ -73,12 +76,19 @@ impl<F: Fold> Follower<F> {
             // A blocking read holds its connection: it has one of its own.
             match client.get_multiplexed_async_connection_with_config(&listening()).await {
                 Ok(mut redis) => loop {
-                    let events = listen(&mut redis, &self.source, &feed_id, position).await?;
-                    if events.first().is_none_or(|first| first.position != position + 1) {
-                        // Nothing for a while, or a gap: the feed knows.
-                        (position, _) = self.catch_up().await?;
-                    } else {
-                        position = self.apply(&events).await?;
+                    let heard = listen(&mut redis, &self.source, feed_id, position).await?;
+                    if let Heard::Next(events) = &heard {
+                        position = self.apply(feed_id, events).await?;
+                        continue;
+                    }
+                    // Nothing for a while, or a gap: the feed knows.
+                    let before = position;
+                    let same_feed;
+                    (position, same_feed) = self.catch_up().await?;
+                    anyhow::ensure!(same_feed == feed_id, "the feed of {} was made anew", self.source);
+                    if matches!(heard, Heard::Gap) && position == before {
+                        tracing::warn!(source = %self.source, position, "redis holds what the feed does not; following over gRPC");
+                        break;
                     }
                 },
                 Err(error) => {
@@ -86,20 +96,22 @@ impl<F: Fold> Follower<F> {
                 }
             }
         }
-        let mut stream = FeedServiceClient::new(self.upstream.clone())
-            .follow_events(FollowEventsRequest { after_position: position })
-            .await?
-            .into_inner();
+        let mut stream =
+            self.client().follow_events(FollowEventsRequest { after_position: position }).await?.into_inner();
         while let Some(batch) = stream.message().await? {
-            self.apply(&batch.events).await?;
+            self.apply(feed_id, &batch.events).await?;
         }
         Ok(())
     }
 
+    fn client(&self) -> FeedServiceClient<Upstream> {
+        FeedServiceClient::new(self.upstream.clone()).max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
     /// Reads the feed until its head; the position reached and the id of the feed.
-    async fn catch_up(&self) -> anyhow::Result<(i64, String)> {
-        let mut position = self.position().await?;
-        let mut client = FeedServiceClient::new(self.upstream.clone());
+    async fn catch_up(&self) -> anyhow::Result<(i64, Uuid)> {
+        let (mut position, folded_of) = self.position().await?;
+        let mut client = self.client();
         loop {
             let mut request =
                 tonic::Request::new(ReadEventsRequest { after_position: position, limit: BATCH });
@@ -109,23 +121,29 @@ impl<F: Fold> Follower<F> {
                 tracing::error!(source = %self.source, position, head = read.head_position, "the followed feed is shorter than what was folded of it; was its database made anew?");
                 anyhow::bail!("the feed of {} is behind its follower", self.source);
             }
-            if read.events.is_empty() {
-                return Ok((position, read.feed_id));
+            let feed_id = Uuid::parse_str(&read.feed_id)?;
+            if folded_of.is_some_and(|folded_of| folded_of != feed_id) {
+                tracing::error!(source = %self.source, position, "the followed feed is another one than was folded; was its database made anew? fold it from its beginning, in a database made anew");
+                anyhow::bail!("the feed of {} is not the one that was folded", self.source);
             }
-            position = self.apply(&read.events).await?;
+            if read.events.is_empty() {
+                return Ok((position, feed_id));
+            }
+            position = self.apply(feed_id, &read.events).await?;
         }
     }
 
-    async fn position(&self) -> anyhow::Result<i64> {
+    /// How far was folded, and of which feed.
+    async fn position(&self) -> anyhow::Result<(i64, Option<Uuid>)> {
         let known =
-            sqlx::query_scalar!("select position from consumer_position where source = $1", self.source)
+            sqlx::query!("select position, feed_id from consumer_position where source = $1", self.source)
                 .fetch_optional(&self.db.pool)
                 .await?;
-        Ok(known.unwrap_or(0))
+        Ok(known.map_or((0, None), |row| (row.position, row.feed_id)))
     }
 
     /// Folds the events that were not folded before, and moves the position, in one transaction.
-    async fn apply(&self, events: &[Event]) -> anyhow::Result<i64> {
+    async fn apply(&self, feed_id: Uuid, events: &[Event]) -> anyhow::Result<i64> {
         let mut transaction = self.db.pool.begin().await?;
         sqlx::query!(
             "insert into consumer_position (source, position) values ($1, 0) on conflict do nothing",
@@ -158,9 +176,10 @@ impl<F: Fold> Follower<F> {
             tracing::error!(source = %self.source, from = first.position, to = last.position, error = %error, "a fold failed; its events wait");
         })?;
         sqlx::query!(
-            "update consumer_position set position = $2 where source = $1",
+            "update consumer_position set position = $2, feed_id = $3 where source = $1",
             self.source,
-            last.position
+            last.position,
+            feed_id
         )
         .execute(&mut *transaction)
         .await?;
@@ -170,12 +189,22 @@ impl<F: Fold> Follower<F> {
     }
 }
 
+/// What Redis told.
+enum Heard {
+    /// The events that follow.
+    Next(Vec<Event>),
+    /// Something, but not what follows.
+    Gap,
+    /// Nothing for a while.
+    Nothing,
+}
+
 async fn listen(
     redis: &mut redis::aio::MultiplexedConnection,
     source: &str,
-    feed_id: &str,
+    feed_id: Uuid,
     position: i64,
-) -> anyhow::Result<Vec<Event>> {
+) -> anyhow::Result<Heard> {
     let key = crate::feed::stream_key(source, feed_id);
     let options = StreamReadOptions::default()
         .block(usize::try_from(LISTEN.as_millis())?)
@@ -183,18 +212,24 @@ async fn listen(
     let reply: Option<StreamReadReply> =
         redis.xread_options(&[key], &[format!("{position}-0")], &options).await?;
     let entries = reply.into_iter().flat_map(|reply| reply.keys).flat_map(|stream| stream.ids);
-    let mut events = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
+    let mut told = false;
     for entry in entries {
-        let body: Vec<u8> =
-            entry.get("event").ok_or_else(|| anyhow::anyhow!("a stream entry without an event"))?;
-        let event = Event::decode(body.as_slice())?;
-        // Past a gap the rest is read from the feed.
-        if event.position != position + 1 + i64::try_from(events.len())? {
+        told = true;
+        let body: Option<Vec<u8>> = entry.get("event");
+        let event = body.and_then(|body| Event::decode(body.as_slice()).ok());
+        let expected = position + 1 + i64::try_from(events.len())?;
+        // Past a gap, or what is no event, the rest is read from the feed.
+        let Some(event) = event.filter(|event| event.position == expected && event.source == source) else {
             break;
-        }
+        };
         events.push(event);
     }
-    Ok(events)
+    Ok(match (events.is_empty(), told) {
+        (false, _) => Heard::Next(events),
+        (true, true) => Heard::Gap,
+        (true, false) => Heard::Nothing,
+    })
 }
 
 fn listening() -> redis::AsyncConnectionConfig {

@@ -1,10 +1,11 @@
 //! The life of a service's process: ports are bound before any work, the service is ready when its database is, a
 //! stop is announced, then bounded.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use futures::FutureExt;
 use proto::feed::v1::feed_service_server::{FeedServiceServer, SERVICE_NAME as FEED};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::{net::TcpListener, sync::watch};
@@ -144,7 +145,8 @@ pub async fn run<S: Service>(
     for (name, task) in parts.tasks {
         let failed = failed.clone();
         tasks.spawn(async move {
-            if let Err(error) = task.await {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if let Err(error) = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))) {
                 let _first_wins = failed.try_send(error.context(format!("task {name}")));
             }
         });

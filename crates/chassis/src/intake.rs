@@ -2,7 +2,6 @@
 //! trace, whether there is room; and what is counted when it has been answered.
 
 use std::{
-    any::Any,
     convert::Infallible,
     future::Future,
     panic::AssertUnwindSafe,
@@ -13,12 +12,15 @@ use std::{
 };
 
 use futures::FutureExt;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use jiff::Timestamp;
 use opentelemetry::{KeyValue, metrics::Histogram};
 use proto::{mesh::v1::Reason, options::v1::InstitutionKind};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tonic::{
     Code, Status,
     body::Body,
@@ -49,7 +51,7 @@ struct Shared {
     /// Whether peers without a certificate are believed.
     insecure: bool,
     deadline: Duration,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     duration: Histogram<f64>,
 }
 
@@ -67,7 +69,7 @@ impl Intake {
             assertions,
             insecure,
             deadline,
-            room: Semaphore::new(most_calls),
+            room: Arc::new(Semaphore::new(most_calls)),
             duration,
         }))
     }
@@ -123,7 +125,7 @@ where
         request.extensions_mut().insert(call);
         let answer = self.inner.call(request);
         let handled = async move {
-            let Ok(_room) = shared.room.try_acquire() else {
+            let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
                 let status = Status::from(Problem::overloaded());
                 shared.count(method, status.code(), begun);
                 return Ok(status.into_http());
@@ -132,13 +134,20 @@ where
             let response = match bounded.await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(never))) => match never {},
-                Ok(Err(panic)) => {
-                    tracing::error!(method = %method.path, panic = panic_message(&*panic), traceparent, "a handler panicked");
+                Ok(Err(_panic)) => {
+                    tracing::error!(method = %method.path, traceparent, "a handler panicked");
                     Status::from(Problem::internal().with("traceparent", &traceparent)).into_http()
                 }
                 Err(_elapsed) => Status::from(Problem::deadline_passed()).into_http(),
             };
-            Ok(Arc::clone(&shared).watch(method, begun, response))
+            let mut answer = Arc::clone(&shared).watch(method, begun, room, response);
+            // A refusal names its trace, so that its cause can be found in the logs.
+            if status_in(answer.headers()).is_some()
+                && let Ok(trace) = HeaderValue::try_from(&traceparent)
+            {
+                answer.headers_mut().insert(TRACEPARENT, trace);
+            }
+            Ok(answer)
         };
         Box::pin(handled.instrument(span))
     }
@@ -224,26 +233,20 @@ impl Shared {
         self: Arc<Self>,
         method: &'static Method,
         begun: Instant,
+        room: OwnedSemaphorePermit,
         response: Response<Body>,
     ) -> Response<Body> {
         if let Some(code) = status_in(response.headers()) {
             self.count(method, code, begun);
             return response;
         }
-        response.map(|body| Body::new(Watched { body, shared: self, method, begun, counted: false }))
+        response
+            .map(|body| Body::new(Watched { body, shared: self, method, begun, counted: false, _room: room }))
     }
 }
 
 fn status_in(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// A body whose trailers are read in passing.
@@ -253,6 +256,8 @@ struct Watched {
     method: &'static Method,
     begun: Instant,
     counted: bool,
+    /// A stream takes its place until it ends, not until it begins.
+    _room: OwnedSemaphorePermit,
 }
 
 impl http_body::Body for Watched {

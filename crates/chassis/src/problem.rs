@@ -104,7 +104,7 @@ impl Problem {
         Self::new(
             Code::Internal,
             Reason::Internal.as_str_name(),
-            "a fault on our side; nothing was written; report the trace id of this call",
+            "a fault on our side; a write may be repeated with the same request_id; if it fails again, report the trace id of this call",
         )
     }
 
@@ -221,6 +221,8 @@ fn kind_of(error: &sqlx::Error) -> &'static str {
 #[derive(Debug, Default)]
 pub struct Fields {
     violations: Vec<(String, String)>,
+    /// Of all that was wrong, reported or not.
+    bytes: usize,
 }
 
 impl Fields {
@@ -250,10 +252,13 @@ impl Fields {
 
     /// Notes a wrong field.
     pub fn wrong(&mut self, path: impl Into<String>, description: impl Into<String>) {
-        // A list of ten thousand wrong entries must not make an answer that no client accepts.
-        const MOST_REPORTED: usize = 100;
-        if self.violations.len() < MOST_REPORTED {
-            self.violations.push((path.into(), description.into()));
+        // A list of ten thousand wrong entries must not make an answer that no client accepts: the status travels in
+        // trailers, of which many clients take 8 KiB.
+        const MOST_BYTES: usize = 4096;
+        let (path, description) = (path.into(), description.into());
+        self.bytes += path.len() + description.len() + 8;
+        if self.violations.is_empty() || self.bytes <= MOST_BYTES {
+            self.violations.push((path, description));
         }
     }
 
@@ -300,6 +305,17 @@ mod tests {
         assert_eq!(named, ["nik", "birth_date"]);
         assert_eq!(details.error_info().unwrap().reason, "FIELDS_INVALID");
         assert_eq!(details.error_info().unwrap().domain, "jkn");
+    }
+
+    #[test]
+    fn ten_thousand_wrong_fields_make_an_answer_that_fits_into_trailers() {
+        let mut fields = Fields::new();
+        for n in 0..10_000 {
+            fields.wrong(format!("members[{n}].birth_date"), "a date, YYYY-MM-DD, not after today");
+        }
+        let headers = Status::from(fields).into_http::<()>().headers().clone();
+        let bytes: usize = headers.values().map(http::HeaderValue::len).sum();
+        assert!((4096..8000).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::time::Duration;
 use jiff_sqlx::ToSqlx;
 use prost::Message;
 use proto::feed::v1::Event;
-use redis::{AsyncCommands, aio::ConnectionManager, streams::StreamMaxlen};
+use redis::{
+    AsyncCommands,
+    aio::ConnectionManager,
+    streams::{StreamMaxlen, StreamRangeReply},
+};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,9 +41,17 @@ pub(crate) async fn run(
     keep: Duration,
     stop: CancellationToken,
 ) {
-    let mut feed_id = None;
+    let mut stream = None;
     let mut next_sweep = tokio::time::Instant::now() + SWEEP;
     loop {
+        if let Some(redis) = redis.as_mut()
+            && stream.is_none()
+            && let Ok(id) = feed::identity(&db.pool).await
+        {
+            let key = feed::stream_key(source, id);
+            forget_what_never_was(redis, &db.pool, &key).await;
+            stream = Some(key);
+        }
         let moved = match round(&db.pool).await {
             Ok(events) => events,
             Err(error) => {
@@ -59,18 +71,16 @@ pub(crate) async fn run(
                 }
                 newer
             });
-            if let Some(redis) = redis.as_mut() {
-                if feed_id.is_none() {
-                    feed_id = feed::identity(&db.pool).await.ok();
-                }
-                if let Some(id) = feed_id {
-                    publish(redis, source, id, &moved).await;
-                }
+            if let (Some(redis), Some(key)) = (redis.as_mut(), &stream)
+                && publish(redis, source, key, &moved).await.is_err()
+                && forget_what_never_was(redis, &db.pool, key).await
+            {
+                let _followers_read_the_feed = publish(redis, source, key, &moved).await;
             }
         }
         if tokio::time::Instant::now() >= next_sweep {
             next_sweep += SWEEP;
-            sweep(&db.pool, keep).await;
+            stop.run_until_cancelled(sweep(&db.pool, keep)).await;
         }
         if i64::try_from(moved.len()) != Ok(BATCH) {
             tokio::select! {
@@ -128,8 +138,12 @@ async fn round(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
 }
 
 /// Tells Redis. A failure costs followers a little time, not an event: they find the gap and read the feed.
-async fn publish(redis: &mut ConnectionManager, source: &str, feed_id: Uuid, moved: &[Moved]) {
-    let key = feed::stream_key(source, &feed_id.to_string());
+async fn publish(
+    redis: &mut ConnectionManager,
+    source: &str,
+    key: &str,
+    moved: &[Moved],
+) -> redis::RedisResult<()> {
     for row in moved {
         let event = Event {
             source: source.to_owned(),
@@ -143,7 +157,7 @@ async fn publish(redis: &mut ConnectionManager, source: &str, feed_id: Uuid, mov
         };
         let told: redis::RedisResult<()> = redis
             .xadd_maxlen(
-                &key,
+                key,
                 StreamMaxlen::Approx(STREAM_LENGTH),
                 format!("{}-0", row.position),
                 &[("event", event.encode_to_vec())],
@@ -151,25 +165,48 @@ async fn publish(redis: &mut ConnectionManager, source: &str, feed_id: Uuid, mov
             .await;
         if let Err(error) = told {
             tracing::debug!(kind = ?error.kind(), "redis was not told of new events");
-            return;
+            return Err(error);
         }
     }
+    Ok(())
+}
+
+/// Removes a stream that is ahead of the feed: it tells of what a database that was restored has never seen. Says
+/// whether it did. Redis is asked first: what it was told before was committed before.
+async fn forget_what_never_was(redis: &mut ConnectionManager, pool: &PgPool, key: &str) -> bool {
+    let last: redis::RedisResult<StreamRangeReply> = redis.xrevrange_count(key, "+", "-", 1).await;
+    let Some(last) = last.ok().and_then(|reply| reply.ids.into_iter().next()) else { return false };
+    let last = last.id.split('-').next().and_then(|number| number.parse::<u64>().ok());
+    let Ok(head) = feed::head(pool).await else { return false };
+    if last.is_some_and(|last| i64::try_from(last).is_ok_and(|last| last <= head)) {
+        return false;
+    }
+    tracing::warn!(head, "the stream in redis was ahead of the feed; removing it");
+    redis.del::<_, ()>(key).await.is_ok()
 }
 
 async fn sweep(pool: &PgPool, keep: Duration) {
     let Ok(keep) = jiff::SignedDuration::try_from(keep) else { return };
-    let before = (jiff::Timestamp::now() - keep).to_sqlx();
-    let swept = sqlx::query!(
-        "delete from idempotency where (caller, request_id) in (
+    let Ok(before) = jiff::Timestamp::now().checked_sub(keep) else { return };
+    let before = before.to_sqlx();
+    let mut records = 0;
+    // Batch by batch until none is left: what comes in within a round may be more than one batch.
+    loop {
+        let swept = sqlx::query!(
+            "delete from idempotency where (caller, request_id) in (
              select caller, request_id from idempotency where created_at < $1 order by created_at limit $2)",
-        before as _,
-        SWEEP_BATCH,
-    )
-    .execute(pool)
-    .await;
-    if let Ok(swept) = swept
-        && swept.rows_affected() > 0
-    {
-        tracing::info!(records = swept.rows_affected(), "removed old idempotency records");
+            before as _,
+            SWEEP_BATCH,
+        )
+        .execute(pool)
+        .await;
+        let Ok(swept) = swept.map(|swept| swept.rows_affected()) else { break };
+        records += swept;
+        if swept == 0 || i64::try_from(swept).is_ok_and(|swept| swept < SWEEP_BATCH) {
+            break;
+        }
+    }
+    if records > 0 {
+        tracing::info!(records, "removed old idempotency records");
     }
 }

@@ -81,6 +81,16 @@ pub fn start(process: &str, format: LogFormat, filter: &str) -> anyhow::Result<T
     Ok(Telemetry { registry, meters, tracers })
 }
 
+/// Keeps the messages of panics out of the log of a process that serves: one may hold the value that caused it.
+/// Where it happened is told, what it says is not.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        tracing::error!(place, thread, "a panic");
+    }));
+}
+
 fn configured(signal: &str) -> bool {
     let set = |name: &str| env::var(name).is_ok_and(|value| !value.is_empty());
     !set("OTEL_SDK_DISABLED")

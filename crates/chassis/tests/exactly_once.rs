@@ -254,6 +254,10 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
         if round != 2 {
             more.push(redis_url.clone());
         }
+        if round == 3 {
+            // What is no event of the feed must not hold the follower up.
+            let _: String = xadd(&redis_url.1, &key_of(&db).await, "9000-0", "junk").await;
+        }
         let hearing = CancellationToken::new();
         let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let hearer = tokio::spawn(host::run::<Hearer>(
@@ -282,6 +286,34 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
     }
     let heard = listener.0.lock().unwrap().clone();
     assert_eq!(heard, (1..=171).collect::<Vec<_>>(), "each once, in order");
+
+    // A feed that was made anew has other events under the same positions: none of them may be taken for the old ones.
+    sqlx::query("update consumer_position set feed_id = gen_random_uuid()")
+        .execute(&hearers.pool)
+        .await
+        .unwrap();
+    let hearing = CancellationToken::new();
+    let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+    let more = [("upstream.teller", address.clone()), redis_url.clone()];
+    let of_another = settings("hearer", &hearers.url, &more);
+    let hearer = tokio::spawn(host::run::<Hearer>(of_another, ports, telemetry, hearing.clone()));
+    write(&db, &Request { after_position: 1, limit: 1 }, "after-the-end").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(listener.0.lock().unwrap().len(), 171);
+    hearing.cancel();
+    hearer.await.unwrap().unwrap();
+
     stop.cancel();
     teller.await.unwrap().unwrap();
+}
+
+async fn key_of(db: &Db) -> String {
+    let id: uuid::Uuid =
+        sqlx::query_scalar("select feed_id from feed_identity").fetch_one(&db.pool).await.unwrap();
+    format!("jkn:feed:teller:{id}")
+}
+
+async fn xadd(url: &str, key: &str, id: &str, field: &str) -> String {
+    let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("XADD").arg(key).arg(id).arg(field).arg("-").query_async(&mut redis).await.unwrap()
 }

@@ -93,16 +93,14 @@ pub(crate) fn home(root: &Path, name: &str, account: Account) -> anyhow::Result<
 }
 
 /// A folder short enough for a unix socket, which only the account can enter: in the home, or, where the path is too
-/// long, in the system's temporary folder.
+/// long or has characters that mean something in a list of folders or an URL, in the system's temporary folder.
 pub(crate) fn socket_folder(home: &Path, account: Account) -> anyhow::Result<PathBuf> {
-    let folder = if home.as_os_str().len() + "/socket".len() <= LONGEST_SOCKET_FOLDER {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let name = home.as_os_str().as_encoded_bytes();
+    let folder = if name.iter().all(is_plain) && name.len() + "/socket".len() <= LONGEST_SOCKET_FOLDER {
         home.join("socket")
     } else {
-        Path::new("/tmp").join(format!(
-            "jkn-{}-{:016x}",
-            account.uid,
-            fingerprint(home.as_os_str().as_encoded_bytes())
-        ))
+        Path::new("/tmp").join(format!("jkn-{}-{:016x}", account.uid, fingerprint(name)))
     };
     if !folder.exists() {
         make_private(&folder, account)?;
@@ -186,6 +184,15 @@ mod tests {
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(socket_folder(&home, account).is_err(), "others could enter it");
+        fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_folder_has_a_plain_name() {
+        let account = Account::own().unwrap();
+        let odd = tempfile::Builder::new().prefix("odd data,#").tempdir().unwrap();
+        let folder = socket_folder(odd.path(), account).unwrap();
+        assert!(!folder.starts_with(odd.path()));
         fs::remove_dir(&folder).unwrap();
     }
 }

@@ -56,7 +56,9 @@ impl Certificates {
     /// Last day of a certificate decided on a day, and the last day to apply for the next one in time.
     #[must_use]
     pub fn validity(&self, decided_on: Date) -> Validity {
-        let to = decided_on.saturating_add(self.valid_years.years()).saturating_sub(1.day());
+        let end = decided_on.saturating_add(self.valid_years.years());
+        // Decided on 29 February, the years end on 28 February: that is the last day already.
+        let to = if end.day() == decided_on.day() { end.saturating_sub(1.day()) } else { end };
         Validity { to, apply_by: to.saturating_sub(self.apply_months_before_expiry.months()) }
     }
 }
@@ -103,11 +105,15 @@ impl Certificate {
     }
 }
 
-/// The certificate that counts on a day: the latest decided, when several would.
+/// The certificate that counts on a day: the latest decided. It replaces those before it for good, also when it is
+/// revoked later; one that was revoked from its first day never counted and replaces none.
 #[must_use]
 pub fn counting(certificates: &[Certificate], day: Date) -> Option<&Certificate> {
-    let counted = certificates.iter().filter(|certificate| certificate.counts_on(day));
-    counted.max_by_key(|certificate| (certificate.valid_from, &certificate.number))
+    let decided = certificates.iter().filter(|certificate| certificate.counts_on(certificate.valid_from));
+    let latest = decided.filter(|certificate| certificate.valid_from <= day);
+    latest
+        .max_by_key(|certificate| (certificate.valid_from, &certificate.number))
+        .filter(|certificate| certificate.counts_on(day))
 }
 
 /// The number of a facility's next certificate: the serial counts those this registry gave it in the year.
@@ -233,7 +239,7 @@ mod tests {
         assert!(certificate.counts_on(date(2021, 6, 1)));
         assert!(certificate.counts_on(date(2026, 5, 31)));
         assert!(!certificate.counts_on(date(2026, 6, 1)));
-        assert_eq!(decided(date(2024, 2, 29), 1).valid_to, date(2029, 2, 27));
+        assert_eq!(decided(date(2024, 2, 29), 1).valid_to, date(2029, 2, 28));
     }
 
     #[test]
@@ -268,6 +274,19 @@ mod tests {
     }
 
     #[test]
+    fn a_revoked_certificate_brings_no_replaced_one_back() {
+        let mut all = [decided(date(2023, 1, 1), 1), decided(date(2024, 1, 1), 1)];
+        all[1].revoked_on = Some(date(2025, 3, 1));
+        assert_eq!(counting(&all, date(2025, 2, 28)), Some(&all[1]));
+        assert_eq!(counting(&all, date(2025, 3, 1)), None);
+        let shortcomings = standing(&[], &all, true, date(2025, 3, 1)).shortcomings;
+        assert_eq!(shortcomings, vec![Shortcoming::NotContracted, Shortcoming::CertificateRevoked]);
+        // Revoked from its first day: as if it had never been decided.
+        all[1].revoked_on = Some(all[1].valid_from);
+        assert_eq!(counting(&all, date(2025, 3, 1)), Some(&all[0]));
+    }
+
+    #[test]
     fn the_serial_counts_the_certificates_of_the_year() {
         assert_eq!(next_number("0301U011", date(2026, 5, 1), &[]), "AKR-0301U011-2026-01");
         let all = [decided(date(2025, 1, 1), 1), decided(date(2026, 1, 1), 1)];
@@ -297,10 +316,14 @@ mod tests {
             }).collect();
             let day = start + day.days();
             let standing = standing(&[], &certificates, true, day);
-            prop_assert_eq!(standing.certified, certificates.iter().any(|c| c.counts_on(day)));
+            prop_assert!(!standing.certified || certificates.iter().any(|c| c.counts_on(day)));
             prop_assert_eq!(standing.certified, standing.shortcomings == vec![Shortcoming::NotContracted]);
             if let (true, Some(certificate)) = (standing.certified, standing.certificate) {
                 prop_assert!(certificate.counts_on(day));
+                let replaced = certificates.iter().any(|c| {
+                    certificate.valid_from < c.valid_from && c.valid_from <= day && c.counts_on(c.valid_from)
+                });
+                prop_assert!(!replaced);
             }
         }
     }

@@ -36,7 +36,7 @@ pub enum Error {
     #[error("there is no such claim of yours; check the id, or look for it with ListClaims")]
     NoClaim,
     /// The step is not lawful now.
-    #[error("a claim that is {} cannot be taken to: {}; read it with GetClaim and take a step that its state allows", .0.state.name(), .0.step.name())]
+    #[error("a claim that is {} cannot be taken to: {}; read it with GetClaim and take a step that its state allows to the party that is asked", .0.state.name(), .0.step.name())]
     StateWrong(NotNow),
     /// No data.
     #[error("the claim has no data; set it with SetClaimData")]
@@ -197,9 +197,13 @@ impl From<Error> for Problem {
             Error::NoClaim => Self::not_found("claim", message),
             Error::StateWrong(refused) => {
                 let allowed: Vec<_> = refused.step.allowed_from().iter().map(|state| state.name()).collect();
-                of(Reason::ClaimStateWrong)
+                let problem = of(Reason::ClaimStateWrong)
                     .with("state", refused.state.name())
-                    .with("allowed", allowed.join(","))
+                    .with("allowed", allowed.join(","));
+                match refused.asked {
+                    Some(party) => problem.with("asked_of", party.name()),
+                    None => problem,
+                }
             }
             Error::DataMissing => of(Reason::ClaimDataMissing),
             Error::NotGrouped => of(Reason::ClaimNotGrouped),

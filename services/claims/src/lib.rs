@@ -1,8 +1,8 @@
 //! V-Klaim and e-Klaim: the letter before a hospital's service (SEP) and the claim after it, from coding to payment.
 //!
 //! It owns SEPs with the answers of membership, referral and accreditation they rest on, and claims with their data,
-//! grouping, rounds of pending and payment. It knows a member by id only. What the law fixes it reads from
-//! `policy/claims`.
+//! grouping, rounds of pending and payment. It knows a member by id, and by what membership answered for a SEP. What the
+//! law fixes it reads from `policy/claims`.
 //!
 //! - [`sep`]: whether a SEP may be issued
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes

@@ -83,6 +83,15 @@ impl Party {
     pub fn of(number: i16) -> Option<Self> {
         [Self::Hospital, Self::Bpjs].into_iter().find(|party| *party as i16 == number)
     }
+
+    /// Its name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hospital => "HOSPITAL",
+            Self::Bpjs => "BPJS",
+        }
+    }
 }
 
 /// A step that somebody wants to take.
@@ -174,6 +183,8 @@ pub struct NotNow {
     pub state: State,
     /// What was wanted.
     pub step: Step,
+    /// Who is asked by the open round, and so has the word.
+    pub asked: Option<Party>,
 }
 
 impl Life {
@@ -188,7 +199,7 @@ impl Life {
     /// # Errors
     /// When the step is not lawful now.
     pub fn take(self, step: Step) -> Result<Self, NotNow> {
-        let refused = NotNow { state: self.state, step };
+        let refused = NotNow { state: self.state, step, asked: self.asked };
         if !step.allowed_from().contains(&self.state) {
             return Err(refused);
         }

@@ -312,7 +312,16 @@ impl<'a> Account<'a> {
         let Liability::From(from) = self.liability(day, payments)? else { return Ok(Vec::new()) };
         let begin =
             payments.iter().map(|payment| next_month(payment.last)).max().map_or(from, |next| next.max(from));
-        Ok(months(begin, day).filter(|month| !self.covered_in(*month).is_empty()).collect())
+        // A payment with an earlier day may be posted after a later one and pay the months behind it: on the days
+        // between the two, the months of the later one were not paid yet.
+        let is_behind = |payment: &&Payment| payment.first < begin && !payments.contains(payment);
+        let behind: Vec<_> = self.payments.iter().filter(is_behind).collect();
+        let paid_later =
+            |month: Date| behind.iter().any(|payment| payment.first <= month && month <= payment.last);
+        Ok(months(from, day)
+            .filter(|month| *month >= begin || paid_later(*month))
+            .filter(|month| !self.covered_in(*month).is_empty())
+            .collect())
     }
 
     /// The same, without the months that have lapsed: only so many of those that suspend are asked for.
@@ -415,6 +424,7 @@ impl<'a> Account<'a> {
             }
         }
         if sum < amount {
+            let last = paid.last().map_or(last, |(month, _)| *month);
             return Ok(Err(Refused::TooFarAhead { last }));
         }
         if sum > amount {

@@ -157,6 +157,20 @@ fn arrears_paid_in_parts_count_together() {
 }
 
 #[test]
+fn a_payment_posted_behind_a_later_one_does_not_pay_that_ones_months_sooner() {
+    let mut family = self_employed();
+    family.pay(1, date(2025, 1, 6));
+    family.pay(3, date(2025, 5, 20));
+    let late = family.pay(1, date(2025, 5, 15));
+    assert_eq!((late.months[0].0, late.reactivated), (date(2025, 5, 1), false));
+    family.payments.swap(1, 2);
+    let months = |day| family.account().arrears(day).unwrap().months.len();
+    assert_eq!((months(date(2025, 5, 14)), months(date(2025, 5, 16)), months(date(2025, 5, 20))), (4, 3, 0));
+    let reactivated = family.account().reactivation(date(2025, 5, 31)).unwrap();
+    assert_eq!(reactivated, Some(Reactivation { on: date(2025, 5, 20), months: 3 }));
+}
+
+#[test]
 fn a_payment_is_a_whole_number_of_months_and_not_too_far_ahead() {
     let mut family = self_employed();
     let allot = |family: &Family, amount| {

@@ -15,7 +15,9 @@ pub(crate) enum Error {
     FamilyNotFound,
     #[error("the NIK belongs to a member already; find the member with FindMember, or correct the NIK")]
     NikAlreadyRegistered { member: Option<usize> },
-    #[error("the membership has ended and its record is closed; register the person anew")]
+    #[error(
+        "the membership has ended and its record is closed; register the person anew, from a day after its end"
+    )]
     MembershipEnded,
     #[error("accreditation knows no facility with this code; correct it, or have the facility registered")]
     FktpUnknown { field: String },

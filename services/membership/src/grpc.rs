@@ -14,6 +14,7 @@ use chassis::{
     Db, Upstream,
     policy::{Dated, Mistake},
 };
+use jiff::civil::Date;
 use proto::membership::v1::{self as pb, membership_service_server::MembershipService};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -103,9 +104,11 @@ impl Membership {
         })
     }
 
-    /// The member that a key names.
-    async fn find(&self, key: &Key) -> Result<Record, Error> {
-        store::record(&self.db.pool, key).await?.ok_or(Error::MemberNotFound)
+    /// The member that a key names on a day. Of a person who was registered anew it is the latest record by then.
+    async fn find(&self, key: &Key, day: Date) -> Result<Record, Error> {
+        let mut records = store::records(&self.db.pool, std::slice::from_ref(key)).await?;
+        let place = records.iter().rposition(|record| record.covered_from <= day).unwrap_or(0);
+        if records.is_empty() { Err(Error::MemberNotFound) } else { Ok(records.swap_remove(place)) }
     }
 }
 

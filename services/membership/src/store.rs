@@ -52,7 +52,8 @@ pub(crate) struct Record {
     pub(crate) members: Vec<Covered>,
 }
 
-/// The members that any of the keys names.
+/// The members that any of the keys names, the earliest registered first. A NIK names several when the person was
+/// registered anew.
 pub(crate) async fn records(executor: impl PgExecutor<'_>, keys: &[Key]) -> sqlx::Result<Vec<Record>> {
     let mut ids = Vec::new();
     let mut cards = Vec::new();
@@ -83,7 +84,8 @@ pub(crate) async fn records(executor: impl PgExecutor<'_>, keys: &[Key]) -> sqlx
                               'ended_on', f.ended_on, 'region', f.region_code) order by f.member_id)
                      from member f where f.family_id = m.family_id) as "members!: Json<Vec<Covered>>"
              from member m
-            where m.member_id = any($1) or m.card_number = any($2) or m.nik = any($3)"#,
+            where m.member_id = any($1) or m.card_number = any($2) or m.nik = any($3)
+            order by m.covered_from, m.member_id"#,
         &ids,
         &cards,
         &niks,

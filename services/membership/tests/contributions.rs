@@ -88,6 +88,16 @@ async fn the_banks_reference_makes_a_payment_happen_once() {
 }
 
 #[tokio::test]
+async fn a_bank_that_repeats_an_old_payment_gets_the_first_answer() {
+    let mut house = House::new("repeat").await;
+    let family = house.family(pb::Segment::Pbpu, "").await[0].family_id.clone();
+    let first = house.pay(&family, "TX-1", 105_000, "2026-11-22").await.unwrap();
+    house.at += jiff::SignedDuration::from_hours(24 * 40);
+    assert_eq!(house.pay(&family, "TX-1", 105_000, "2026-11-22").await.unwrap(), first);
+    assert_eq!(wrong(&house.pay(&family, "TX-2", 105_000, "2026-11-22").await.unwrap_err()), ["paid_on"]);
+}
+
+#[tokio::test]
 async fn whom_the_government_pays_for_owes_nothing() {
     let house = House::new("poor").await;
     let head = house.family(pb::Segment::Pbi, "2021-01-01").await.remove(0);

@@ -239,6 +239,56 @@ async fn an_update_changes_what_the_mask_names_and_keeps_the_old_version() {
 }
 
 #[tokio::test]
+async fn who_comes_back_is_registered_anew() {
+    let house = House::new("anew").await;
+    let members = house.family(pb::Segment::Pbi, "2026-01-01").await;
+    let nik = members[1].nik.clone();
+    let left = pb::UpdateMemberRequest {
+        request_id: key(),
+        member_id: members[1].member_id.clone(),
+        change: Some(pb::MemberChange {
+            status: pb::MembershipStatus::Abroad.into(),
+            ended_on: "2026-03-31".into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["status".into(), "ended_on".into()] }),
+    };
+    house.service.update_member(house.call(BPJS, left)).await.unwrap();
+    let register = async |from: &str| {
+        let head = pb::NewMember {
+            relation: pb::Relation::Head.into(),
+            ..house::couple_with_child().into_iter().find(|one| one.nik == nik).unwrap()
+        };
+        let message = pb::RegisterFamilyRequest {
+            members: vec![head],
+            covered_from: from.into(),
+            ..house::register(pb::Segment::Pbi)
+        };
+        house.service.register_family(house.call(BPJS, message)).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(reason(&register("2026-03-31").await.unwrap_err()), "NIK_ALREADY_REGISTERED");
+    let anew = register("2026-06-01").await.unwrap().members.remove(0);
+    assert_eq!(reason(&register("2026-07-01").await.unwrap_err()), "NIK_ALREADY_REGISTERED");
+    let found = async |day: &str| {
+        let message = pb::CheckEligibilityRequest {
+            known: Some(pb::check_eligibility_request::Known::Nik(nik.clone())),
+            service_date: day.into(),
+            ..Default::default()
+        };
+        house.service.check_eligibility(house.call(BPJS, message)).await.unwrap().into_inner()
+    };
+    for (day, member, eligible) in [
+        ("2026-03-31", &members[1], true),
+        ("2026-05-31", &members[1], false),
+        ("2026-06-01", &anew, true),
+        ("2026-11-22", &anew, true),
+    ] {
+        let answer = found(day).await;
+        assert_eq!((&answer.member_id, answer.eligible), (&member.member_id, eligible), "{day}");
+    }
+}
+
+#[tokio::test]
 async fn a_nik_is_verified_against_the_civil_registry() {
     let house = House::new("nik").await;
     let members = house.family(pb::Segment::Pbi, "").await;

@@ -44,6 +44,7 @@ pub struct Ladder {
     rungs: Vec<Vec<Standing>>,
     lateral: bool,
     exemptions: Vec<Exemption>,
+    emergency_needs_contract: bool,
     special_programmes: Vec<String>,
 }
 
@@ -89,6 +90,12 @@ impl Ladder {
         self.special_programmes.iter().any(|known| known == code)
     }
 
+    /// Whether the destination of such care must have a contract.
+    #[must_use]
+    pub fn needs_contract(&self, care_type: CareType) -> bool {
+        care_type != CareType::Emergency || self.emergency_needs_contract
+    }
+
     /// The rung a facility stands on; the lowest is 0.
     #[must_use]
     pub fn rung(&self, standing: Standing) -> usize {
@@ -132,6 +139,7 @@ mod tests {
                 Exemption::Geography,
                 Exemption::Availability,
             ],
+            emergency_needs_contract: false,
             special_programmes: vec!["HDL".to_owned()],
         }
     }

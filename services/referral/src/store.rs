@@ -194,6 +194,26 @@ pub(crate) async fn insert(connection: &mut PgConnection, letter: &Letter) -> Re
     Ok(())
 }
 
+/// Whether a referral of this facility for this member names the visit.
+pub(crate) async fn names_visit(
+    connection: &mut PgConnection,
+    origin: &FacilityCode,
+    member: MemberId,
+    visit: &str,
+) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (
+               select from referral
+               where member_id = $1 and origin_facility_code = $2 and origin_visit_number = $3
+           ) as "named!""#,
+        member.uuid(),
+        origin.as_str(),
+        visit,
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
 /// A letter, locked until the transaction ends.
 pub(crate) async fn lock(
     connection: &mut PgConnection,

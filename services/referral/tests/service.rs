@@ -168,6 +168,19 @@ async fn what_breaks_a_rule_is_refused_with_its_reason_and_writes_nothing() {
     }
     let unregistered = served.of("fktp:9999U999").create_referral(good()).await.unwrap_err();
     assert_eq!(reason(&unregistered), "ORIGIN_NOT_REGISTERED");
+    // Calling it a back-referral does not make a hospital above competent, nor a visit that P-Care never told of a proof.
+    let back = pb::CreateReferralRequest {
+        referral_type: pb::ReferralType::Back.into(),
+        poli_code: "MAT".to_owned(),
+        ..good()
+    };
+    assert_eq!(reason(&served.fktp().create_referral(back).await.unwrap_err()), "DESTINATION_NOT_COMPETENT");
+    let made_up =
+        pb::CreateReferralRequest { origin_visit_number: "0301U0010126Y000001".to_owned(), ..good() };
+    assert_eq!(
+        wrong_fields(&served.fktp().create_referral(made_up).await.unwrap_err()),
+        ["origin_visit_number"]
+    );
     let another = pb::CreateReferralRequest { origin_facility_code: CLASS_C.to_owned(), ..good() };
     assert_eq!(
         wrong_fields(&served.fktp().create_referral(another).await.unwrap_err()),
@@ -228,6 +241,7 @@ async fn the_primary_care_service_acts_for_a_facility_and_no_other_service_does(
     let served = Served::start().await;
     let of_facility = pb::CreateReferralRequest {
         origin_facility_code: PUSKESMAS.to_owned(),
+        origin_visit_number: "0301U0010126Y000001".to_owned(),
         ..wish(pb::CareType::Outpatient)
     };
     let refused = served.of("service:claims").create_referral(of_facility.clone()).await.unwrap_err();
@@ -236,6 +250,14 @@ async fn the_primary_care_service_acts_for_a_facility_and_no_other_service_does(
     let sent =
         primary_care.create_referral(of_facility.clone()).await.unwrap().into_inner().referral.unwrap();
     assert_eq!(sent.origin_facility_code, PUSKESMAS);
+    // The facility itself may name the visit again, for the same member only.
+    let again = pb::CreateReferralRequest { request_id: key(), ..of_facility.clone() };
+    served.fktp().create_referral(again.clone()).await.unwrap();
+    let of_another = pb::CreateReferralRequest { request_id: key(), member_id: member(), ..again };
+    assert_eq!(
+        wrong_fields(&served.fktp().create_referral(of_another).await.unwrap_err()),
+        ["origin_visit_number"]
+    );
     let unnamed =
         pb::CreateReferralRequest { origin_facility_code: String::new(), request_id: key(), ..of_facility };
     assert_eq!(
@@ -387,4 +409,9 @@ async fn a_facility_watches_and_lists_its_own_referrals_only() {
     };
     let refused = served.hospital().list_referrals(other).await.unwrap_err();
     assert_eq!(wrong_fields(&refused), ["facility_code", "page_token"]);
+    let absurd = pb::ListReferralsRequest {
+        page_token: chassis::page::token("-009999-01-02T01:59:59Z|0301U0010126P000001"),
+        ..pb::ListReferralsRequest::default()
+    };
+    assert_eq!(wrong_fields(&served.fktp().list_referrals(absurd).await.unwrap_err()), ["page_token"]);
 }

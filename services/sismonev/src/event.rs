@@ -51,9 +51,10 @@ pub fn read(envelope: &Event) -> Result<Option<Happened>, Unreadable> {
         let from = day(envelope, &told.covered_from)?;
         standing(told.member_id, &told.standing.unwrap_or_default(), from)
     } else if kind == membership::MemberUpdated::full_name() {
-        let told: membership::MemberUpdated = body(envelope)?;
-        let from = day(envelope, &told.effective_from)?;
-        standing(told.member_id, &told.after.unwrap_or_default(), from)
+        match updated(envelope, body(envelope)?)? {
+            Some(happened) => happened,
+            None => return Ok(None),
+        }
     } else if kind == membership::FktpChanged::full_name() {
         let told: membership::FktpChanged = body(envelope)?;
         let from = day(envelope, &told.effective_from)?;
@@ -134,6 +135,21 @@ fn standing(id: String, standing: &membership::Standing, from: Date) -> Happened
     }
     let segment = Some(segment(standing.segment()));
     Happened::Member { id, fktp: Some(standing.fktp_code.clone()), segment, from }
+}
+
+/// A change of a record is counted by what it changed: the standing it names is that of one day, and must not undo a
+/// facility or a segment that holds from a later one.
+fn updated(envelope: &Event, told: membership::MemberUpdated) -> Result<Option<Happened>, Unreadable> {
+    let from = day(envelope, &told.effective_from)?;
+    let changed = |field: &str| told.changed_fields.iter().any(|one| one == field);
+    let after = told.after.unwrap_or_default();
+    Ok(match standing(told.member_id, &after, from) {
+        Happened::Member { id, segment, from, .. } if changed("segment") => {
+            Some(Happened::Member { id, fktp: None, segment, from })
+        }
+        Happened::Member { .. } => None,
+        left => Some(left),
+    })
 }
 
 fn segment(segment: membership::Segment) -> String {

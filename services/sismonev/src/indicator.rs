@@ -1,7 +1,10 @@
 //! The definitions of the indicators, and the arithmetic that turns counted cases into published figures.
 //! Exact: integers throughout, one rounding at the end.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::Deserialize;
 
@@ -9,7 +12,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Indicators {
-    /// A figure that counts fewer persons than this, and more than none, is withheld.
+    /// A figure that counts fewer persons or cases than this, and more than none, is withheld.
     pub suppress_below: i64,
     /// The definitions.
     pub indicator: Vec<Definition>,
@@ -151,6 +154,28 @@ impl Indicators {
     }
 }
 
+/// What a measure comes to, and how many persons or cases it tells of. They differ where rupiah are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// What is counted.
+    pub value: i64,
+    /// The persons or cases behind it.
+    pub cases: i64,
+}
+
+impl From<i64> for Count {
+    fn from(cases: i64) -> Self {
+        Self { value: cases, cases }
+    }
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.value += other.value;
+        self.cases += other.cases;
+    }
+}
+
 /// Where counted cases stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
@@ -204,21 +229,21 @@ pub struct Counted {
 
 /// The figures of an indicator, one for each combination of the dimensions that has a case, by coordinates.
 #[must_use]
-pub fn figures(
+pub fn figures<C: Into<Count> + Copy>(
     definition: &Definition,
     suppress_below: i64,
     dimensions: &[Dimension],
-    numerator: &[(Cell, i64)],
-    denominator: &[(Cell, i64)],
+    numerator: &[(Cell, C)],
+    denominator: &[(Cell, C)],
 ) -> Vec<Figure> {
     let shared: Vec<Dimension> = match &definition.denominator_dimensions {
         Some(own) => dimensions.iter().copied().filter(|d| own.contains(d)).collect(),
         None => dimensions.to_vec(),
     };
     let below = sum_along(&shared, denominator);
-    let mut cells: BTreeMap<Vec<String>, (i64, i64)> = BTreeMap::new();
+    let mut cells: BTreeMap<Vec<String>, (Count, Count)> = BTreeMap::new();
     if dimensions.is_empty() {
-        cells.insert(Vec::new(), (0, 0));
+        cells.entry(Vec::new()).or_default();
     }
     if shared.len() == dimensions.len() {
         for (coordinates, sum) in &below {
@@ -227,51 +252,70 @@ pub fn figures(
     }
     for (cell, count) in numerator {
         let entry = cells.entry(cell.along(dimensions)).or_default();
-        entry.0 += count;
-        entry.1 = below.get(&cell.along(&shared)).copied().unwrap_or(0);
+        entry.0 += (*count).into();
+        entry.1 = below.get(&cell.along(&shared)).copied().unwrap_or_default();
     }
-    cells.retain(|coordinates, counts| coordinates.is_empty() || *counts != (0, 0));
-    let mut figures: Vec<Figure> = cells
-        .into_iter()
-        .map(|(coordinates, (numerator, denominator))| {
-            let value = quotient(numerator, definition.factor, denominator, definition.digits);
-            Figure { coordinates, counted: Some(Counted { numerator, denominator, value }) }
-        })
-        .collect();
-    withhold(definition, suppress_below, &mut figures);
-    figures
+    cells.retain(|coordinates, counts| coordinates.is_empty() || *counts != Default::default());
+    let withheld = withheld(definition, suppress_below, &cells);
+    let figure = |(coordinates, (above, under)): (Vec<String>, (Count, Count))| {
+        let (numerator, denominator) = (above.value, under.value);
+        let value = quotient(numerator, definition.factor, denominator, definition.digits);
+        let counted = Counted { numerator, denominator, value };
+        Figure { counted: (!withheld.contains(&coordinates)).then_some(counted), coordinates }
+    };
+    cells.into_iter().map(figure).collect()
 }
 
-fn sum_along(dimensions: &[Dimension], counts: &[(Cell, i64)]) -> BTreeMap<Vec<String>, i64> {
-    let mut sums = BTreeMap::new();
+fn sum_along<C: Into<Count> + Copy>(
+    dimensions: &[Dimension],
+    counts: &[(Cell, C)],
+) -> BTreeMap<Vec<String>, Count> {
+    let mut sums: BTreeMap<_, Count> = BTreeMap::new();
     for (cell, count) in counts {
-        *sums.entry(cell.along(dimensions)).or_default() += count;
+        *sums.entry(cell.along(dimensions)).or_default() += (*count).into();
     }
     sums
 }
 
-/// Takes the counts out of every figure that tells of too few persons. When that is a single one of several,
-/// the next smallest goes too: otherwise the first could be had by subtracting the others from the whole.
-fn withhold(definition: &Definition, below: i64, figures: &mut [Figure]) {
-    let persons = |counted: &Counted| {
-        let above = definition.numerator.counts_persons().then_some(counted.numerator);
-        let under = definition.denominator.counts_persons().then_some(counted.denominator);
+/// The figures that tell of too few. Each case is one person's, so cases are held to the same bound; of the whole
+/// nation only persons are, for a case of the nation points to nobody. A figure that is the only one withheld along
+/// a dimension takes the next smallest with it: otherwise it could be had by subtracting the others from their sum.
+fn withheld(
+    definition: &Definition,
+    below: i64,
+    cells: &BTreeMap<Vec<String>, (Count, Count)>,
+) -> BTreeSet<Vec<String>> {
+    let fewest = |coordinates: &[String], (above, under): &(Count, Count)| {
+        let is_held = |measure: Measure| !coordinates.is_empty() || measure.counts_persons();
+        let above = is_held(definition.numerator).then_some(above.cases);
+        let under = is_held(definition.denominator).then_some(under.cases);
         above.into_iter().chain(under).filter(|count| *count > 0).min()
     };
-    let mut withheld = 0;
-    for figure in figures.iter_mut() {
-        if figure.counted.as_ref().and_then(persons).is_some_and(|count| count < below) {
-            figure.counted = None;
-            withheld += 1;
+    let fewest: BTreeMap<&Vec<String>, i64> = cells
+        .iter()
+        .filter_map(|(coordinates, counts)| Some((coordinates, fewest(coordinates, counts)?)))
+        .collect();
+    let mut withheld: BTreeSet<&Vec<String>> =
+        fewest.iter().filter(|(_, count)| **count < below).map(|(coordinates, _)| *coordinates).collect();
+    let dimensions = cells.keys().next().map_or(0, Vec::len);
+    loop {
+        let known = withheld.len();
+        for dimension in 0..dimensions {
+            let mut lines: BTreeMap<Vec<&String>, Vec<&Vec<String>>> = BTreeMap::new();
+            for coordinates in fewest.keys().copied() {
+                let others = coordinates.iter().enumerate().filter(|(index, _)| *index != dimension);
+                lines.entry(others.map(|(_, value)| value).collect()).or_default().push(coordinates);
+            }
+            for line in lines.into_values() {
+                let (hidden, shown): (Vec<_>, Vec<_>) =
+                    line.into_iter().partition(|coordinates| withheld.contains(coordinates));
+                if hidden.len() == 1 {
+                    withheld.extend(shown.into_iter().min_by_key(|coordinates| fewest[coordinates]));
+                }
+            }
         }
-    }
-    if withheld == 1 && figures.len() > 1 {
-        let next = figures
-            .iter_mut()
-            .filter_map(|figure| figure.counted.as_ref().and_then(persons).map(|count| (count, figure)))
-            .min_by_key(|(count, _)| *count);
-        if let Some((_, figure)) = next {
-            figure.counted = None;
+        if withheld.len() == known {
+            return withheld.into_iter().cloned().collect();
         }
     }
 }
@@ -334,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_nation_is_one_figure_even_without_cases() {
-        let figures = figures(&rate(None), 5, &[], &[], &[]);
+        let figures = figures::<i64>(&rate(None), 5, &[], &[], &[]);
         assert_eq!(figures.len(), 1);
         assert_eq!(figures[0].counted, Some(Counted { numerator: 0, denominator: 0, value: None }));
     }
@@ -346,6 +390,34 @@ mod tests {
         let shown: Vec<_> =
             figures.iter().map(|f| (f.coordinates[0].as_str(), f.counted.is_some())).collect();
         assert_eq!(shown, [("31", false), ("32", false), ("33", true)]);
+    }
+
+    #[test]
+    fn few_cases_are_withheld_too_along_every_dimension() {
+        let cell = |province, care, cases, value| (at(province, care), Count { value, cases });
+        let open = [
+            cell("31", "ritl", 3, 3_000_000),
+            cell("31", "rjtl", 20, 900_000),
+            cell("32", "ritl", 4, 8_000_000),
+            cell("32", "rjtl", 30, 700_000),
+            cell("33", "ritl", 50, 9_000_000),
+            cell("33", "rjtl", 60, 800_000),
+        ];
+        let value = Definition {
+            numerator: Measure::ClaimsOpenRupiah,
+            denominator: Measure::ClaimsOpenRupiah,
+            ..rate(None)
+        };
+        let both = [Dimension::Province, Dimension::CareType];
+        let withheld: Vec<_> = figures(&value, 5, &both, &open, &open)
+            .into_iter()
+            .filter(|figure| figure.counted.is_none())
+            .map(|figure| figure.coordinates.join(" "))
+            .collect();
+        // Two of the in-patient column, and of each of their rows the other: the sums of 31 and 32 give nothing away.
+        assert_eq!(withheld, ["31 ritl", "31 rjtl", "32 ritl", "32 rjtl"]);
+        let nation = figures(&value, 5, &[], &open[..1], &open[..1]);
+        assert!(nation[0].counted.is_some(), "of the whole nation a case points to nobody");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::{
     count::Counter,
     error::Error,
-    indicator::{self, Cell, Definition, Dimension, Figure, Indicators, Measure},
+    indicator::{self, Cell, Count, Definition, Dimension, Figure, Indicators, Measure},
     pending::{Waiting, Window},
     store,
 };
@@ -55,11 +55,12 @@ async fn counted(
     measure: Measure,
     window: Window,
     as_of: Timestamp,
-) -> Result<Vec<(Cell, i64)>, Error> {
+) -> Result<Vec<(Cell, Count)>, Error> {
     Ok(match kept_as(measure) {
         Kept::Cases { counter, before_too } => {
             let first = (!before_too).then_some(window.first);
-            store::cases(connection, counter, first, window.last, as_of).await?
+            let cases = store::cases(connection, counter, first, window.last, as_of).await?;
+            cases.into_iter().map(|(cell, cases)| (cell, cases.into())).collect()
         }
         Kept::Claims => {
             let waiting = store::claims(connection, window, as_of).await?;
@@ -102,14 +103,15 @@ pub fn kept_as(measure: Measure) -> Kept {
 
 /// What claims of one spell add to a measure.
 #[must_use]
-pub fn judged(definition: &Definition, measure: Measure, window: Window, claims: &Waiting) -> i64 {
+pub fn judged(definition: &Definition, measure: Measure, window: Window, claims: &Waiting) -> Count {
     let open = claims.spell.open(window);
     let late = definition.late_after_days.is_some_and(|days| claims.spell.late(window, days));
+    let rupiah = Count { value: claims.rupiah, cases: claims.cases };
     match measure {
-        Measure::ClaimsOpen if open => claims.cases,
-        Measure::ClaimsLate if late => claims.cases,
-        Measure::ClaimsOpenRupiah if open => claims.rupiah,
-        Measure::ClaimsLateRupiah if late => claims.rupiah,
-        _ => 0,
+        Measure::ClaimsOpen if open => claims.cases.into(),
+        Measure::ClaimsLate if late => claims.cases.into(),
+        Measure::ClaimsOpenRupiah if open => rupiah,
+        Measure::ClaimsLateRupiah if late => rupiah,
+        _ => Count::default(),
     }
 }

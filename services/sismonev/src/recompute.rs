@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date};
 
 use crate::{
     count::{self, Counter, FacilityVersion, Fact, Happened, Memory, Subject},
-    indicator::{self, Cell, Definition, Dimension, Figure, Measure},
+    indicator::{self, Cell, Count, Definition, Dimension, Figure, Measure},
     pending::{Spell, Waiting, Window},
     query::{Kept, judged, kept_as},
 };
@@ -58,12 +58,12 @@ impl Recomputed {
         measure: Measure,
         window: Window,
         as_of: Timestamp,
-    ) -> Vec<(Cell, i64)> {
+    ) -> Vec<(Cell, Count)> {
         match kept_as(measure) {
             Kept::Cases { counter, before_too } => {
                 let counts = |day: Date| day <= window.last && (before_too || day >= window.first);
                 let known = self.known(counter, as_of).filter(|fact| counts(fact.delta.subject.day));
-                known.map(|fact| (self.cell(&fact.delta.subject, as_of), fact.delta.cases)).collect()
+                known.map(|fact| (self.cell(&fact.delta.subject, as_of), fact.delta.cases.into())).collect()
             }
             Kept::Claims => {
                 let known = self.known(Counter::Claims, as_of);

@@ -107,11 +107,13 @@ async fn moved(
 ) -> Result<Vec<Moved>, Error> {
     let today = chassis::time::today_at(now);
     let Some(window) = Window::of(today, today) else { return Ok(Vec::new()) };
-    let mut connection = db.pool.acquire().await?;
+    // One snapshot for both sides of the line.
+    let mut snapshot =
+        db.pool.begin_with("begin transaction isolation level repeatable read, read only").await?;
     let mut moved = Vec::new();
     for id in ids {
         let (version, definition) = query::definition(definitions, id, window.first)?;
-        let figures = query::figures(&mut connection, version, definition, &[], window, now).await?;
+        let figures = query::figures(&mut snapshot, version, definition, &[], window, now).await?;
         for figure in figures {
             let seen = (window.first, figure.clone());
             if last.get(id) != Some(&seen) {
@@ -120,5 +122,6 @@ async fn moved(
             }
         }
     }
+    snapshot.commit().await?;
     Ok(moved)
 }

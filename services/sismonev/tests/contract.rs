@@ -149,19 +149,24 @@ async fn unknown_indicators_and_dimensions_are_refused_with_their_reason() {
 #[tokio::test]
 async fn a_figure_says_what_it_rests_on() {
     let mesh = Mesh::new("figure").await;
-    mesh.submits(1).await;
-    mesh.submits(2).await;
+    for number in 1..=4 {
+        mesh.submits(number).await;
+    }
     let request = pb::QueryIndicatorRequest {
         indicator_id: "claims-pending-over-14-days".into(),
         month: mesh.month(),
         dimensions: vec![pb::Dimension::CareType.into(), pb::Dimension::Province.into()],
         as_of: None,
     };
+    let answer = mesh.service.query_indicator(mesh.asks(request.clone())).await.unwrap().into_inner();
+    let few = &answer.figures[0];
+    assert!(few.suppressed && few.denominator.is_none() && few.value.is_empty(), "{few:?}");
+    mesh.submits(5).await;
     let answer = mesh.service.query_indicator(mesh.asks(request)).await.unwrap().into_inner();
     let figure = &answer.figures[0];
     let coordinates: Vec<_> = figure.coordinates.iter().map(|c| (c.dimension(), c.value.as_str())).collect();
     assert_eq!(coordinates, [(pb::Dimension::CareType, "ritl"), (pb::Dimension::Province, "unknown")]);
-    assert_eq!((figure.numerator, figure.denominator, figure.value.as_str()), (Some(0), Some(2), "0.00"));
+    assert_eq!((figure.numerator, figure.denominator, figure.value.as_str()), (Some(0), Some(5), "0.00"));
     let indicator = answer.indicator.unwrap();
     assert_eq!((indicator.digits, indicator.effective_from.as_str()), (2, "2022-10-01"));
 }

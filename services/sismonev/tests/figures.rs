@@ -349,3 +349,47 @@ async fn a_rolled_back_fold_leaves_nothing() {
     let figures = asked(&database.pool, "claims-pending-over-14-days", &[], 1, noon(5)).await;
     assert_eq!(figures[0].counted.as_ref().unwrap().denominator, 1);
 }
+
+#[tokio::test]
+async fn a_change_of_a_record_undoes_no_choice_that_holds_from_a_later_day() {
+    let database = database("pending").await;
+    let mut feed = members();
+    let registered = feed.events.len();
+    for number in 0..40 {
+        let changed = membership::FktpChanged {
+            member_id: format!("member-{number}"),
+            fktp_code: "0301R011".into(),
+            effective_from: day(31),
+            ..Default::default()
+        };
+        feed.tell(noon(5), &changed);
+        // The address changes before the choice is in force: the standing is still that of the day.
+        let moved = membership::MemberUpdated {
+            member_id: format!("member-{number}"),
+            changed_fields: vec!["address".into()],
+            after: Some(membership::Standing {
+                segment: membership::Segment::Pbi.into(),
+                fktp_code: "0301P001".into(),
+                ..Default::default()
+            }),
+            effective_from: day(6),
+            ..Default::default()
+        };
+        feed.tell(noon(6), &moved);
+    }
+    assert_eq!(feed.events.len(), registered + 80);
+    feed.fold(&database.pool, 1000).await;
+    registry().fold(&database.pool, 10).await;
+    let at = async |month| {
+        let figures = asked(&database.pool, "fktp-visit-rate", &[Dimension::Segment], month, noon(50)).await;
+        figures.iter().map(|figure| figure.counted.as_ref().unwrap().denominator).collect::<Vec<_>>()
+    };
+    assert_eq!((at(1).await, at(2).await), (vec![20, 20], vec![20, 20]), "segments stay as they were");
+    let facilities: Vec<(String, i64)> = sqlx::query_as(
+        "select facility_code, sum(cases)::bigint from fact where measure = 'members' group by 1 having sum(cases) <> 0",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(facilities, [("0301R011".to_owned(), 40)]);
+}

@@ -158,7 +158,9 @@ pub async fn expiring(
              and ($4::text is null or left(f.region_code, length($4)) = $4)
              and ($5::date is null or (c.valid_to, c.certificate_number) > ($5, $6::text))
              and not exists (select 1 from certificate n where n.facility_code = c.facility_code
-                             and n.valid_to > c.valid_to and n.revoked_on is null)
+                             and n.valid_from <= $1
+                             and (n.valid_from, n.certificate_number) > (c.valid_from, c.certificate_number)
+                             and coalesce(n.revoked_on > n.valid_from, true))
            order by c.valid_to, c.certificate_number limit $7"#,
         asked.today.to_sqlx() as _,
         asked.until.to_sqlx() as _,

@@ -271,8 +271,8 @@ impl Claims {
                 claim_id: row.claim_id.to_string(),
                 sep_number: row.sep_number.clone(),
                 facility_code: row.facility_code.clone(),
-                cbg_code: grouping.cbg_code,
                 tariff_rupiah: grouping.tariff_rupiah,
+                ..pb::ClaimGrouped::default()
             };
             write.emit(&event.claim_id, &event).await?;
         } else {

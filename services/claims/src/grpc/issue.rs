@@ -56,7 +56,11 @@ impl Seps {
         let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
         refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
         if !refusals.is_empty() {
-            return Err(Error::SepRefused(refusals).into());
+            // The same call, sent twice, may have issued the SEP since it was looked for above.
+            return match mutation.replayed(&self.db).await? {
+                Some(answer) => Ok(answer),
+                None => Err(Error::SepRefused(refusals).into()),
+            };
         }
 
         let mut write = match mutation.begin(&self.db).await? {

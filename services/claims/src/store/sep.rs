@@ -167,9 +167,13 @@ pub async fn lock(
     sep_number: &str,
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query!("select 1 as one from sep where sep_number = $1 for update", sep_number)
-        .fetch_optional(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "select 1 as one from sep where sep_number = $1 and ($2::text is null or facility_code = $2) for update",
+        sep_number,
+        facility_code,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
     get(connection, sep_number, facility_code).await
 }
 

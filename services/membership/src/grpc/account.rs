@@ -48,7 +48,7 @@ impl Membership {
         let (Some(key), Some(day), Some(care)) = (key, day, care) else { return Err(fields.into()) };
         fields.finish()?;
 
-        let record = self.find(&key).await?;
+        let record = self.find(&key, day).await?;
         let verdict = eligibility::judge(&self.rules.standing(&record), &self.rules.penalty, day, care)?;
         let care_type = match care {
             Care::Inpatient => pb::CareType::Inpatient,
@@ -104,7 +104,7 @@ impl Membership {
         );
         fields.finish()?;
 
-        let record = self.find(&key).await?;
+        let record = self.find(&key, call.today).await?;
         let account = self.rules.account(&record);
         let arrears = account.arrears(call.today)?;
         Ok(pb::GetContributionStatementResponse {
@@ -129,12 +129,6 @@ impl Membership {
         let amount = fields.parse("amount_rupiah", parse::rupiah(message.amount_rupiah));
         fields.require("amount_rupiah", message.amount_rupiah != 0, "must be above 0");
         let paid_on = parse::past_day(&mut fields, "paid_on", &message.paid_on, call.today);
-        let oldest = call.today.saturating_sub(DAYS_BACK.days());
-        fields.require(
-            "paid_on",
-            paid_on.is_none_or(|day| day >= oldest),
-            format!("must not lie before {oldest}"),
-        );
         let (Some(request_id), Some(reference), Some(payer), Some(amount), Some(paid_on)) =
             (request_id, reference, payer, amount, paid_on)
         else {
@@ -164,6 +158,13 @@ impl Membership {
             return Ok(write
                 .commit(pb::PostContributionResponse { posting: Some(map::posting(&earlier)) })
                 .await?);
+        }
+        // Only now: a bank that repeats an old payment learns that it was posted, not that it is too old.
+        let oldest = call.today.saturating_sub(DAYS_BACK.days());
+        if paid_on < oldest {
+            let mut fields = Fields::new();
+            fields.wrong("paid_on", format!("must not lie before {oldest}"));
+            return Err(fields.into());
         }
         let record = super::member::read(&mut write, &key).await?;
         let posting = self.posting(&record, bank, reference, amount, paid_on)?;

@@ -109,7 +109,7 @@ impl Membership {
             match self.write(call, &chosen, &mut results).await {
                 // Another import writes the same rows or families: look again at what there is.
                 Err(Error::Database(sqlx::Error::Database(error)))
-                    if error.is_unique_violation() && tried < TRIES => {}
+                    if tried < TRIES && (error.is_unique_violation() || is_deadlock(&*error)) => {}
                 Err(error) => return Err(error),
                 Ok(()) => break,
             }
@@ -219,6 +219,11 @@ impl Membership {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// Two batches that wait for each other's rows, met in another order.
+fn is_deadlock(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().as_deref() == Some("40P01")
 }
 
 /// What becomes of a row.

@@ -42,7 +42,7 @@ impl Membership {
         let Some(key) = fields.parse("member_id", parse::member_key(&message.member_id)) else {
             return Err(fields.into());
         };
-        let record = visible(&call, self.find(&key).await?)?;
+        let record = visible(&call, self.find(&key, call.today).await?)?;
         Ok(pb::GetMemberResponse { member: Some(map::member(&record, call.today)) })
     }
 
@@ -61,7 +61,7 @@ impl Membership {
         let Some(key) = parse::known(&mut fields, given, "nik card_number") else {
             return Err(fields.into());
         };
-        let record = visible(&call, self.find(&key).await?)?;
+        let record = visible(&call, self.find(&key, call.today).await?)?;
         Ok(pb::FindMemberResponse { member: Some(map::member(&record, call.today)) })
     }
 
@@ -178,7 +178,7 @@ impl Membership {
         if let Some(answer) = mutation.replayed(&self.db).await? {
             return Ok(answer);
         }
-        let record = self.find(&key).await?;
+        let record = self.find(&key, call.today).await?;
         let question = Question {
             nik: record.nik.expose(),
             name: record.name.expose(),

@@ -7,6 +7,7 @@ use prost::{Message, Name};
 use proto::membership::v1 as pb;
 use tonic::Status;
 use uuid::Uuid;
+use vocabulary::MemberId;
 
 use super::{Membership, map, parse};
 use crate::{
@@ -63,7 +64,7 @@ impl Membership {
             Begun::Fresh(write) => write,
         };
         let niks: Vec<_> = persons.iter().map(|person| person.nik.expose().to_owned()).collect();
-        let taken = store::niks_taken(&mut *write.connection(), &niks).await.map_err(Error::from)?;
+        let taken = store::niks_taken(&mut *write.connection(), &niks, from).await.map_err(Error::from)?;
         if let Some(member) = niks.iter().position(|nik| taken.contains(nik)) {
             return Err(Error::NikAlreadyRegistered { member: Some(member) }.into());
         }
@@ -94,7 +95,8 @@ impl Membership {
         connection: &mut sqlx::PgConnection,
         members: &[NewMember],
     ) -> Result<Vec<Record>, Error> {
-        let keys: Vec<_> = members.iter().map(|one| Key::Nik(one.nik.clone())).collect();
+        let ids = members.iter().filter_map(|one| MemberId::try_from(one.member_id).ok());
+        let keys: Vec<_> = ids.map(Key::Member).collect();
         let mut records = store::records(connection, &keys).await?;
         let place = |record: &Record| members.iter().position(|one| one.member_id == record.member_id);
         records.sort_by_cached_key(place);

@@ -249,7 +249,17 @@ pub(crate) async fn families_met(
         .collect()
 }
 
-/// Which of the NIKs belong to a member already.
-pub(crate) async fn niks_taken(executor: impl PgExecutor<'_>, niks: &[String]) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!("select nik from member where nik = any($1)", niks).fetch_all(executor).await
+/// Which of the NIKs belong to a membership that runs, or that had not ended before a day.
+pub(crate) async fn niks_taken(
+    executor: impl PgExecutor<'_>,
+    niks: &[String],
+    from: Date,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "select nik from member where nik = any($1) and coalesce(ended_on >= $2, true)",
+        niks,
+        from.to_sqlx() as _,
+    )
+    .fetch_all(executor)
+    .await
 }

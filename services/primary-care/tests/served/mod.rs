@@ -258,7 +258,8 @@ fn create(
         return Err(refusal.into());
     }
     let next = format!("{}1126P{:06}", request.origin_facility_code, known.created.len() + 1);
-    let (before, number) = known.created.entry(request.request_id.clone()).or_insert_with(|| (request.clone(), next));
+    let (before, number) =
+        known.created.entry(request.request_id.clone()).or_insert_with(|| (request.clone(), next));
     assert_eq!(*before, request, "the same request_id came with another request");
     let number = number.clone();
     if known.mood == Mood::CreatesAndIsCutOff {

@@ -65,9 +65,10 @@ impl Served {
 
         let origin = self.registry.facility(call, &origin).await?.ok_or(Error::OriginNotRegistered)?;
         let emergency = care_type == CareType::Emergency;
-        // Every hospital has an emergency room, and an emergency may go where there is no contract.
+        // Every hospital has an emergency room.
         let clinic = (!emergency || poli.as_str() != "IGD").then_some(poli);
-        let contracted_on = (!emergency).then(|| visit.to_string());
+        let ladder = self.ladder.on(call.today)?;
+        let contracted_on = ladder.needs_contract(care_type).then(|| visit.to_string());
         let clock = self.clock.on(call.today)?;
         let care_types: Vec<String> = [CareType::Outpatient, CareType::Inpatient, CareType::Emergency]
             .into_iter()
@@ -82,7 +83,6 @@ impl Served {
         let facilities = self.registry.running(call, clinic, contracted_on, self.most_candidates).await?;
         let mut posted = store::capacity::posted(&self.db.pool, poli, visit, &standing).await?;
 
-        let ladder = self.ladder.on(call.today)?;
         let grounds = Grounds { care_type, exemption, programme: programme.as_deref() };
         let mut candidates: Vec<_> = facilities
             .into_iter()

@@ -72,6 +72,19 @@ impl Served {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
+        // A SEP takes the visit for proof that P-Care was asked: only P-Care names one that no referral named before.
+        if let Some(visit) = &wish.origin_visit
+            && VisitNumber::parse(visit).is_ok()
+            && !is_primary_care(&call.caller)
+            && !store::names_visit(write.connection(), &wish.origin, wish.member_id, visit).await?
+        {
+            let mut fields = Fields::new();
+            fields.wrong(
+                "origin_visit_number",
+                "must be a visit that P-Care has referred for this member (ReferVisit), or empty",
+            );
+            return Err(fields.into());
+        }
         let origin_kind = match origin.standing {
             Standing::Fktp => OriginKind::Fktp,
             _ => OriginKind::Hospital,
@@ -115,20 +128,20 @@ impl Served {
 
     /// The rules that a referral must keep when it is sent.
     fn admit(&self, wish: &Wish, origin: &Facility, destination: &Facility) -> Result<(), Error> {
-        // An emergency goes where help is (Perpres 82/2018 article 63); its room is in every hospital.
-        let emergency = wish.care_type == CareType::Emergency;
-        if !emergency && !destination.is_contracted_on(&wish.referral_date.to_string()) {
+        let ladder = self.ladder.on(wish.referral_date)?;
+        if ladder.needs_contract(wish.care_type)
+            && !destination.is_contracted_on(&wish.referral_date.to_string())
+        {
             return Err(Error::DestinationNotContracted);
         }
-        // Whoever takes a patient back need not run the clinic that sends.
-        let emergency_room = emergency && wish.poli.as_str() == "IGD";
-        if wish.referral_type != ReferralType::Back
-            && !emergency_room
-            && !destination.runs(wish.poli.as_str())
-        {
+        // Whoever takes a patient back, down the ladder, need not run the clinic that sends. An emergency room is in
+        // every hospital.
+        let back = wish.referral_type == ReferralType::Back
+            && ladder.rung(destination.standing) < ladder.rung(origin.standing);
+        let emergency_room = wish.care_type == CareType::Emergency && wish.poli.as_str() == "IGD";
+        if !back && !emergency_room && !destination.runs(wish.poli.as_str()) {
             return Err(Error::DestinationNotCompetent);
         }
-        let ladder = self.ladder.on(wish.referral_date)?;
         let grounds = Grounds {
             care_type: wish.care_type,
             exemption: wish.exemption,

@@ -191,7 +191,9 @@ fn sides(fields: &mut Fields, direction: i32) -> (bool, bool) {
 fn read_key(key: &str) -> Option<(Timestamp, String)> {
     let (at, number) = key.split_once('|')?;
     let number = ReferralNumber::parse(number).ok()?;
-    Some((at.parse().ok()?, number.to_string()))
+    // What the database cannot hold as an instant was never in a token of ours.
+    let at = at.parse().ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)?;
+    Some((at, number.to_string()))
 }
 
 /// An event of this service as a change; `None` when it is none of a referral, or cannot be read.
