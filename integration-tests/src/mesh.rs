@@ -162,7 +162,8 @@ impl Mesh {
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<std::process::ExitStatus> {
         let process = self.processes.get_mut(name).with_context(|| format!("no process {name}"))?;
         let pid = process.child.id().context("it has ended already")?;
-        Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
+        // The shell's own: a bare machine has no program of this name.
+        Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await?;
         tokio::time::timeout(Duration::from_secs(40), process.child.wait())
             .await?
             .context("waiting for its end")

@@ -56,8 +56,8 @@ impl Up {
     }
 
     async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().unwrap().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        let pid = self.child.id().unwrap();
+        Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await.unwrap();
         timeout(Duration::from_secs(60), self.child.wait()).await.unwrap().unwrap()
     }
 }

@@ -39,7 +39,7 @@ fn postmaster(cluster_home: &Path) -> u32 {
 }
 
 fn kill_hard(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    assert!(Command::new("sh").args(["-c", &format!("kill -9 {pid}")]).status().unwrap().success());
 }
 
 #[tokio::test]
