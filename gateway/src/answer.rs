@@ -5,51 +5,21 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use chassis::Problem;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use chassis::{
+    Problem,
+    limits::{Limits, Watch, trailers},
+};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
-use proto::mesh::v1::Reason;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::observe::Call;
-
-/// A call was not answered because the service cannot be reached; nothing of it was sent.
-pub(crate) fn unreachable(service: &str) -> Problem {
-    Problem::unavailable(service)
-}
-
-/// A call was sent, and its answer did not come or not whole.
-pub(crate) fn cut_off(service: &str) -> Problem {
-    Problem::new(
-        Code::Unavailable,
-        Reason::TemporarilyUnavailable.as_str_name(),
-        "the connection to the service was lost during the call; what a write did is not known: \
-         repeat it with the same request_id",
-    )
-    .with("what", service)
-    .retry_after(Duration::from_secs(1))
-}
-
-/// A stream ends because the gateway stops.
-fn stopping() -> Problem {
-    Problem::new(
-        Code::Unavailable,
-        Reason::TemporarilyUnavailable.as_str_name(),
-        "the gateway is stopping; open the stream again",
-    )
-    .with("what", "gateway")
-    .retry_after(Duration::from_secs(1))
-}
 
 /// A refusal that answers a call.
 pub(crate) fn refuse(problem: Problem, mut call: Call) -> Response<Body> {
@@ -72,48 +42,10 @@ pub(crate) fn relay(response: Response<Source>, limits: Limits, mut call: Call) 
     // Trailers of ours may have to follow what the service sent.
     head.headers.remove(header::CONTENT_LENGTH);
     let told = call.note(&head.headers);
-    Response::from_parts(head, Body { source: Some(source), limits, over: None, told, call: Some(call) })
-}
-
-/// When a call ends although its answer has not.
-#[derive(Clone, Default)]
-pub(crate) struct Limits {
-    /// The deadline.
-    pub(crate) deadline: Option<Instant>,
-    /// The stop of the gateway, for streams, which need not end by themselves.
-    pub(crate) stop: Option<CancellationToken>,
-}
-
-impl Limits {
-    fn exceeded(&self) -> Option<Problem> {
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            Some(Problem::deadline_passed())
-        } else if self.stop.as_ref().is_some_and(CancellationToken::is_cancelled) {
-            Some(stopping())
-        } else {
-            None
-        }
-    }
-
-    /// Waits for the first limit to be exceeded; for ever when there is none.
-    pub(crate) async fn over(self) -> Problem {
-        let deadline = async {
-            match self.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        let stop = async {
-            match &self.stop {
-                Some(stop) => stop.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = deadline => Problem::deadline_passed(),
-            () = stop => stopping(),
-        }
-    }
+    Response::from_parts(
+        head,
+        Body { source: Some(source), watch: Watch::over(limits), told, call: Some(call) },
+    )
 }
 
 /// Where the body of an answer comes from.
@@ -143,8 +75,7 @@ impl Source {
 /// The body of an answer on its way to the client.
 pub(crate) struct Body {
     source: Option<Source>,
-    limits: Limits,
-    over: Option<Pin<Box<dyn Future<Output = Problem> + Send>>>,
+    watch: Watch,
     /// Whether the status was sent with the headers.
     told: bool,
     call: Option<Call>,
@@ -152,21 +83,17 @@ pub(crate) struct Body {
 
 impl Body {
     fn ended() -> Self {
-        Self { source: None, limits: Limits::default(), over: None, told: true, call: None }
+        Self { source: None, watch: Watch::default(), told: true, call: None }
     }
 
     fn end(&mut self) {
         self.source = None;
-        self.over = None;
+        self.watch = Watch::default();
         self.call = None;
     }
 
     fn end_with(&mut self, problem: Problem) -> Frame<Bytes> {
-        let status = Status::from(problem);
-        let mut trailers = HeaderMap::new();
-        if status.add_header(&mut trailers).is_err() {
-            trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
-        }
+        let trailers = trailers(problem);
         if let Some(call) = &mut self.call {
             call.note(&trailers);
         }
@@ -196,7 +123,7 @@ impl http_body::Body for Body {
                         call.note(trailers);
                     }
                     this.end();
-                } else if let Some(problem) = this.limits.exceeded() {
+                } else if let Some(problem) = this.watch.exceeded() {
                     return Poll::Ready(Some(Ok(this.end_with(problem))));
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -206,13 +133,10 @@ impl http_body::Body for Body {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(())) | None) => {
-                let problem = cut_off(this.service());
+                let problem = Problem::cut_off(this.service());
                 Poll::Ready(Some(Ok(this.end_with(problem))))
             }
-            Poll::Pending => {
-                let over = this.over.get_or_insert_with(|| Box::pin(this.limits.clone().over()));
-                over.as_mut().poll(cx).map(|problem| Some(Ok(this.end_with(problem))))
-            }
+            Poll::Pending => this.watch.poll(cx).map(|problem| Some(Ok(this.end_with(problem)))),
         }
     }
 

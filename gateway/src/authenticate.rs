@@ -6,9 +6,8 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -16,6 +15,7 @@ use chassis::{
     Caller, Problem,
     contract::Method,
     identity::{self, Purpose, Signer, Verifier},
+    reload::Reloaded,
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jiff::Timestamp;
@@ -32,31 +32,36 @@ const MOST_REMEMBERED: usize = 10_000;
 
 /// Checks identities and vouches for them.
 pub(crate) struct Door {
-    tokens: Option<Verifier>,
+    tokens: Option<Reloaded<Verifier>>,
+    vouchers: Reloaded<Voucher>,
+}
+
+/// Signs with one key, and remembers what it signed.
+struct Voucher {
     signer: Signer,
     assertions: Mutex<HashMap<Caller, Assertion>>,
 }
 
 struct Assertion {
     signed: HeaderValue,
-    reuse_until: Timestamp,
+    /// By the clock that is never set: one that is set back would make an old assertion look new.
+    reuse_until: Instant,
 }
 
 impl Door {
-    /// Reads the keys.
+    /// Reads the keys, and again when they change. Within a runtime.
     pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let read = |setting: &str, path: &Path| {
-            std::fs::read_to_string(path).with_context(|| format!("{setting}: {}", path.display()))
-        };
-        let signing = read("assertion-signing-key", &settings.assertion_signing_key)?;
-        let signer = Signer::from_pem(&signing, Purpose::Assertion).context("assertion-signing-key")?;
-        let tokens = if settings.caller_key.as_os_str().is_empty() {
-            None
-        } else {
-            let key = read("caller-key", &settings.caller_key)?;
-            Some(Verifier::from_pem(&key, Purpose::Token).context("caller-key")?)
-        };
-        Ok(Self { tokens, signer, assertions: Mutex::default() })
+        let signing = settings.assertion_signing_key.clone();
+        let vouchers = Reloaded::watch("assertion-signing-key", vec![signing.clone()], move || {
+            let named = || format!("assertion-signing-key: {}", signing.display());
+            let pem = std::fs::read_to_string(&signing).with_context(named)?;
+            let signer = Signer::from_pem(&pem, Purpose::Assertion).with_context(named)?;
+            Ok(Voucher { signer, assertions: Mutex::default() })
+        })?;
+        let caller_key = Some(&settings.caller_key).filter(|key| !key.as_os_str().is_empty());
+        let tokens =
+            caller_key.map(|key| Verifier::watch(key, Purpose::Token).context("caller-key")).transpose()?;
+        Ok(Self { tokens, vouchers })
     }
 
     /// The caller that a call's token names, or else the certificate of its connection. A token that is shown
@@ -102,16 +107,18 @@ impl Door {
             .tokens
             .as_ref()
             .ok_or_else(|| missing("tokens are not accepted here; use a client certificate"))?;
-        Ok(tokens.verify(token, now)?.caller)
+        Ok(tokens.current().verify(token, now)?.caller)
     }
 
     /// The signed word to the services about who calls.
     pub(crate) fn vouch(&self, caller: &Caller, now: Timestamp) -> Result<HeaderValue, Problem> {
-        let mut assertions = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = assertions.get(caller).filter(|known| now < known.reuse_until) {
+        let voucher = self.vouchers.current();
+        let mut assertions = voucher.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = Instant::now();
+        if let Some(known) = assertions.get(caller).filter(|known| moment < known.reuse_until) {
             return Ok(known.signed.clone());
         }
-        let signed = self.signer.sign(caller, now, ASSERTION_LIFETIME).and_then(|text| {
+        let signed = voucher.signer.sign(caller, now, ASSERTION_LIFETIME).and_then(|text| {
             let mut value = HeaderValue::try_from(text)?;
             value.set_sensitive(true);
             Ok(value)
@@ -121,12 +128,12 @@ impl Door {
             Problem::internal()
         })?;
         if assertions.len() >= MOST_REMEMBERED {
-            assertions.retain(|_, known| now < known.reuse_until);
+            assertions.retain(|_, known| moment < known.reuse_until);
             if assertions.len() >= MOST_REMEMBERED {
                 assertions.clear();
             }
         }
-        let reuse_until = now + ASSERTION_REUSE;
+        let reuse_until = moment + ASSERTION_REUSE;
         assertions.insert(caller.clone(), Assertion { signed: signed.clone(), reuse_until });
         Ok(signed)
     }

@@ -2,13 +2,11 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use chassis::upstream::STREAMS;
 use serde::Deserialize;
 
 /// The defaults, in the form of a settings file; its comments are the manual.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
-
-/// Streams that one connection carries at once, towards clients and towards services.
-pub(crate) const STREAMS_PER_CONNECTION: u16 = 256;
 
 /// What can be set; `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,8 +26,8 @@ pub struct Settings {
     pub most_connections: NonZeroUsize,
     /// Bytes of all headers of one call.
     pub most_header_bytes: u32,
-    /// Connections kept to each service.
-    pub connections_per_service: NonZeroUsize,
+    /// Connections kept to each address of a service.
+    pub connections_per_address: NonZeroUsize,
     /// The farthest deadline of a call that is not a stream from the server.
     pub longest_deadline_seconds: u64,
     /// Time until a new connection has said what it speaks.
@@ -39,11 +37,11 @@ pub struct Settings {
 impl Settings {
     /// Refuses settings that contradict each other.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let carried = self.connections_per_service.get().saturating_mul(STREAMS_PER_CONNECTION.into());
+        let carried = self.connections_per_address.get().saturating_mul(STREAMS.into());
         anyhow::ensure!(
             self.most_calls_per_service.get() <= carried,
             "most-calls-per-service must be at most {carried}: \
-             {STREAMS_PER_CONNECTION} for each of connections-per-service"
+             {STREAMS} for each of connections-per-address"
         );
         anyhow::ensure!(
             !self.assertion_signing_key.as_os_str().is_empty(),

@@ -41,7 +41,7 @@ pub(crate) fn handed_on(left: Duration) -> Duration {
     left.saturating_sub((left / 20).min(Duration::from_millis(50)))
 }
 
-/// Whether a service answered CANCELLED because the time it was given had passed: tonic's server says it so.
+/// Whether a service answered CANCELLED because the time it was given had passed, as tonic's own server says it.
 pub(crate) fn is_told_as_cancelled<B>(response: &Response<B>, taken: Duration, left: Duration) -> bool {
     let status = response.headers().get(Status::GRPC_STATUS);
     status.is_some_and(|status| Code::from_bytes(status.as_bytes()) == Code::Cancelled)

@@ -2,28 +2,31 @@
 //!
 //! A call takes these steps, each in the file named, and what later rules ask for joins a step:
 //!
-//! 1. `listen`: a connection, with or without a client certificate;
+//! 1. [`chassis::listen`]: a connection, with or without a client certificate;
 //! 2. `route`: from the path to a method of the contracts, by the descriptor set;
 //! 3. `authenticate`: who calls, and whether the method's policy names that kind (agreements narrow it here);
 //! 4. `route`: the service the call goes to;
 //! 5. [`Gateway`]: a place among the calls under way (quotas narrow it here), and a deadline;
-//! 6. `forward`, `upstream`: on to the service, with the gateway's own headers (the signed log records here);
+//! 6. `forward`, `upstream`, over one of its addresses: on to the service, with the gateway's own headers (the signed log records here);
 //! 7. `answer`: back to the client, within the deadline, with a status in any case;
 //! 8. `observe`: metrics, trace, log.
 //!
 //! Bodies are never decoded. The gateway owns no data and knows no rule of health insurance.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use chassis::{
     Caller, Problem,
     host::{Ports, serve_admin},
+    limits::Limits,
+    listen::{self, Port},
+    reload::Reloaded,
     telemetry::Telemetry,
 };
 use http::{HeaderValue, Method as Verb, Request, Response, header};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::service_fn};
 use jiff::Timestamp;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -32,35 +35,29 @@ mod authenticate;
 pub mod config;
 mod deadline;
 mod forward;
-mod listen;
 mod local;
 mod observe;
 mod route;
 mod upstream;
 
-pub use listen::serve;
-
-use answer::{Body, Limits, Source};
+use answer::{Body, Source};
 use authenticate::Door;
 use local::Local;
 use observe::{Call, Meters};
 use route::{Route, Services};
-
-/// Pings on a connection, and the wait for their answer: without them neither side notices a partition.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The name of the process and of its section in a settings file.
 pub const NAME: &str = "gateway";
 
 /// What the process gives the gateway.
 pub struct Environment {
-    /// Address of each service, by its name: `http://HOST:PORT`, or `https://…` with certificates.
+    /// Addresses of each service, by its name: `http://HOST:PORT`, or `https://…` with certificates; separated by
+    /// commas where it has several.
     pub upstream: BTreeMap<String, String>,
     /// TLS towards clients; plaintext without.
-    pub server_tls: Option<Arc<rustls::ServerConfig>>,
+    pub server_tls: Option<Reloaded<rustls::ServerConfig>>,
     /// TLS towards the services, for addresses that begin with https.
-    pub client_tls: Option<Arc<rustls::ClientConfig>>,
+    pub client_tls: Option<Reloaded<rustls::ClientConfig>>,
     /// Deadline of a call that names none: one request, one response.
     pub deadline: Duration,
     /// Calls under way at once, of all callers to all services together.
@@ -77,8 +74,7 @@ pub struct Gateway {
 
 struct Parts {
     settings: config::Settings,
-    server_tls: Option<Arc<rustls::ServerConfig>>,
-    stop_grace: Duration,
+    port: Port,
     deadline: Duration,
     door: Door,
     services: Services,
@@ -100,7 +96,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let tls = settings.tls.is_configured().then_some(&settings.tls);
     // Clients without a certificate are let in here; they show a token.
-    let open_to_clients = |tls| chassis::tls::server_config(tls, true).map(Arc::new);
+    let open_to_clients = |tls| chassis::tls::server(tls, true);
     let plaintext = settings.service.plaintext;
     anyhow::ensure!(
         !plaintext || settings.listen.ip().is_loopback(),
@@ -109,7 +105,7 @@ pub async fn run(
     );
     let environment = Environment {
         server_tls: tls.filter(|_| !plaintext).map(open_to_clients).transpose()?,
-        client_tls: tls.map(|tls| chassis::tls::client_config(tls).map(Arc::new)).transpose()?,
+        client_tls: tls.map(chassis::tls::client).transpose()?,
         deadline: settings.deadline(),
         most_calls: settings.most_calls,
         stop_grace: settings.stop_grace(),
@@ -130,11 +126,33 @@ pub async fn run(
         })
     };
     tracing::info!(process = NAME, "ready");
-    let served = serve(listener, gateway, stop).await;
+    serve(listener, gateway, stop).await;
     unready.abort();
     admin_stop.cancel();
-    admin.await??;
-    served
+    admin.await?
+}
+
+/// Serves the gateway on a listener until `stop`, then ends within the gateway's stop time: no new connection, streams
+/// ended, calls under way finished or, when the time is up, cut off.
+pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
+    let local = &gateway.parts.local;
+    local.serving().await;
+    let calls_of = {
+        let (gateway, stop) = (gateway.clone(), stop.clone());
+        move |certified: Option<Arc<Caller>>| {
+            let (gateway, stop) = (gateway.clone(), stop.clone());
+            service_fn(move |request| {
+                let (gateway, certified, stop) = (gateway.clone(), certified.clone(), stop.clone());
+                async move { Ok::<_, Infallible>(gateway.answer(request, certified, stop).await) }
+            })
+        }
+    };
+    let told = async {
+        stop.cancelled().await;
+        local.stopping().await;
+    };
+    let port = gateway.parts.port.clone();
+    tokio::join!(listen::serve(listener, port, stop.clone(), calls_of), told);
 }
 
 impl Gateway {
@@ -148,14 +166,15 @@ impl Gateway {
         let Environment { upstream, server_tls, client_tls, deadline, most_calls, stop_grace } = environment;
         let door = Door::open(&settings)?;
         let services = Services::open(&upstream, client_tls.as_ref(), &settings)?;
-        let server_tls = server_tls.map(|tls| {
-            let mut tls = rustls::ServerConfig::clone(&tls);
-            tls.alpn_protocols = vec![b"h2".to_vec()];
-            Arc::new(tls)
-        });
-        let parts = Parts {
-            server_tls,
+        let port = Port {
+            tls: server_tls,
+            first_words: settings.first_words(),
+            most_connections: settings.most_connections.get(),
+            most_header_bytes: settings.most_header_bytes,
             stop_grace,
+        };
+        let parts = Parts {
+            port,
             deadline,
             door,
             local: Local::new(&services)?,
@@ -168,24 +187,8 @@ impl Gateway {
         Ok(Self { parts: Arc::new(parts) })
     }
 
-    pub(crate) fn settings(&self) -> &config::Settings {
-        &self.parts.settings
-    }
-
-    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        self.parts.server_tls.clone()
-    }
-
-    pub(crate) fn stop_grace(&self) -> Duration {
-        self.parts.stop_grace
-    }
-
-    pub(crate) fn local(&self) -> &Local {
-        &self.parts.local
-    }
-
     /// Answers one call, whatever it is.
-    pub(crate) async fn answer(
+    async fn answer(
         self,
         request: Request<Incoming>,
         certified: Option<Arc<Caller>>,
@@ -230,8 +233,10 @@ impl Parts {
         let (default, longest) = (self.deadline, self.settings.longest_deadline());
         let left = deadline::allowed(asked, server_streaming, client_streaming, default, longest);
         let begun = Instant::now();
-        let limits =
-            Limits { deadline: left.map(|left| begun + left), stop: server_streaming.then_some(stop) };
+        let limits = Limits {
+            deadline: left.map(|left| begun + left),
+            stop: server_streaming.then_some((stop, NAME)),
+        };
         let answered = async {
             match route {
                 Route::Local => {
@@ -256,7 +261,8 @@ impl Parts {
                             .headers_mut()
                             .insert(chassis::call::PEER, HeaderValue::from_static("service:gateway"));
                     }
-                    let response = service.send(onward).await?;
+                    let (response, outcome) = service.send(onward).await?;
+                    call.answered(outcome);
                     match left {
                         Some(left) if deadline::is_told_as_cancelled(&response, begun.elapsed(), left) => {
                             Err(Problem::deadline_passed())

@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
+use chassis::upstream::Reach;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceExt;
 
-use crate::{
-    answer::Source,
-    route::Services,
-    upstream::{Reach, Upstream},
-};
+use crate::{answer::Source, route::Services, upstream::Upstream};
 
 /// The gateway's own gRPC services.
 pub(crate) struct Local {

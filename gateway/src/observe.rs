@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use chassis::{call, telemetry};
+use chassis::{call, telemetry, upstream::Outcome};
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::{
     KeyValue, global,
@@ -45,6 +45,8 @@ pub(crate) struct Call {
     traceparent: String,
     /// The places it holds among the calls under way.
     places: Vec<OwnedSemaphorePermit>,
+    /// What the address that answers is judged by.
+    outcome: Option<Outcome>,
 }
 
 impl Call {
@@ -80,6 +82,7 @@ impl Call {
             traceparent: telemetry::traceparent_of(&span).unwrap_or(traceparent),
             span,
             places: Vec::with_capacity(2),
+            outcome: None,
         }
     }
 
@@ -103,11 +106,19 @@ impl Call {
         self.places.push(place);
     }
 
+    /// The answer has begun.
+    pub(crate) fn answered(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+
     /// Reads the status from headers or trailers; tells whether there was one.
     pub(crate) fn note(&mut self, headers: &HeaderMap) -> bool {
         let status = headers.get(Status::GRPC_STATUS);
         if let Some(status) = status {
             self.code = Code::from_bytes(status.as_bytes());
+            if let Some(outcome) = &mut self.outcome {
+                outcome.note(headers);
+            }
         }
         status.is_some()
     }

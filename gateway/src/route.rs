@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chassis::{
     Problem,
     contract::{self, Method},
+    reload::Reloaded,
 };
 use http::HeaderMap;
 use proto::mesh::v1::Reason;
@@ -57,7 +58,7 @@ impl Services {
     /// Opens a service for each address.
     pub(crate) fn open(
         addresses: &BTreeMap<String, String>,
-        tls: Option<&Arc<rustls::ClientConfig>>,
+        tls: Option<&Reloaded<rustls::ClientConfig>>,
         settings: &config::Settings,
     ) -> anyhow::Result<Self> {
         let known = || {

@@ -70,6 +70,12 @@ impl Tls {
     pub fn is_configured(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
+
+    /// The key that the gateway's word is checked with, if there is one.
+    #[must_use]
+    pub fn assertion_key(&self) -> Option<&Path> {
+        (!self.assertion_key.as_os_str().is_empty()).then_some(self.assertion_key.as_path())
+    }
 }
 
 /// Where the service's data is.

@@ -10,23 +10,23 @@ use proto::feed::v1::feed_service_server::{FeedServiceServer, SERVICE_NAME as FE
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::{
     Db, Service, Settings, Start,
     feed::Served,
     identity::{Purpose, Verifier},
-    intake::Intake,
+    intake::{Intake, Rules},
+    listen::{self, Port},
     relay,
     telemetry::Telemetry,
     tls,
 };
 
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_ANSWER: Duration = Duration::from_secs(5);
-/// Streams one connection may have open; few connections carry many calls.
-const MOST_STREAMS: u32 = 1024;
+/// What a service bears of its callers: other services and the gateway, with few connections each.
+const FIRST_WORDS: Duration = Duration::from_secs(10);
+const MOST_CONNECTIONS: usize = 1024;
+const MOST_HEADER_BYTES: u32 = 32 * 1024;
 /// How often a database that does not answer is asked again at the start.
 const READY_EVERY: Duration = Duration::from_millis(200);
 
@@ -112,27 +112,30 @@ pub async fn run<S: Service>(
         });
     }
 
-    let assertions = if settings.tls.assertion_key.as_os_str().is_empty() {
-        None
-    } else {
-        let path = &settings.tls.assertion_key;
-        let pem = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Some(Verifier::from_pem(&pem, Purpose::Assertion)?)
+    // Under its own name others ask for its health.
+    parts.served.push(S::NAME);
+
+    let tls = settings.tls.is_configured().then_some(&settings.tls);
+    let rules = Rules {
+        process: S::NAME,
+        assertions: settings
+            .tls
+            .assertion_key()
+            .map(|key| Verifier::watch(key, Purpose::Assertion))
+            .transpose()?,
+        insecure: tls.is_none(),
+        deadline: settings.deadline(),
+        most_calls: settings.most_calls,
+        stop: stop.clone(),
     };
-    let intake = Intake::new(
-        S::NAME,
-        assertions,
-        !settings.tls.is_configured(),
-        settings.deadline(),
-        settings.most_calls,
-    );
-    let mut server = Server::builder()
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_ANSWER))
-        .max_concurrent_streams(Some(MOST_STREAMS));
-    if settings.tls.is_configured() {
-        server = server.tls_config(tls::of_server(&settings.tls)?)?;
-    }
+    let intake = Intake::new(rules, parts.routes.routes());
+    let port = Port {
+        tls: tls.map(|tls| tls::server(tls, false)).transpose()?,
+        first_words: FIRST_WORDS,
+        most_connections: MOST_CONNECTIONS,
+        most_header_bytes: MOST_HEADER_BYTES,
+        stop_grace: settings.stop_grace(),
+    };
 
     let (ready, is_ready) = watch::channel(false);
     let (grpc, admin) = ports.into_listeners()?;
@@ -155,18 +158,10 @@ pub async fn run<S: Service>(
         announce_ready(S::NAME, db, health.clone(), parts.served.clone(), ready.clone(), stop.clone());
     tasks.spawn(announce);
 
-    let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-    let serving = server
-        .layer(intake)
-        .add_routes(parts.routes.routes())
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    tokio::pin!(serving);
-    let mut served_out = false;
+    let calls_of = move |peer| intake.of_connection(peer);
+    let mut serving = tokio::spawn(listen::serve(grpc, port, stop.clone(), calls_of));
     let outcome = tokio::select! {
-        served = &mut serving => {
-            served_out = true;
-            served.context("serving")
-        }
+        served = &mut serving => served.context("serving"),
         Some(error) = failure.recv() => {
             stop.cancel();
             Err(error)
@@ -174,14 +169,13 @@ pub async fn run<S: Service>(
         () = stop.cancelled() => Ok(()),
     };
 
-    // Not ready first, so that nobody is sent here any more; then what is under way may end, within bounds: one peer
-    // that never speaks would otherwise hold the stop for ever.
+    // Told first, so that nobody is sent here any more; what is under way may end, within bounds.
     let _no_watcher = ready.send(false);
     for name in &parts.served {
         health.set_service_status(*name, tonic_health::ServingStatus::NotServing).await;
     }
-    if !served_out && tokio::time::timeout(settings.stop_grace(), serving).await.is_err() {
-        tracing::warn!(process = S::NAME, "calls were still under way when the grace of the stop ended");
+    if !serving.is_finished() {
+        serving.await.context("serving")?;
     }
     admin_stop.cancel();
     tasks.close();

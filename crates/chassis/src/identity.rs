@@ -5,18 +5,20 @@
 use std::{
     collections::HashMap,
     fmt,
+    path::Path,
     str::FromStr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use anyhow::Context;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use proto::{mesh::v1::Reason, options::v1::InstitutionKind};
 use serde::{Deserialize, Serialize};
 use tonic::Code;
 
-use crate::Problem;
+use crate::{Problem, reload::Reloaded};
 
 /// The scheme of an identity in a certificate.
 const SCHEME: &str = "jkn://";
@@ -180,7 +182,7 @@ pub struct Verified {
 
 /// Checks signed identities, and remembers those it has checked: a signature costs more than the call itself.
 pub struct Verifier {
-    key: DecodingKey,
+    keys: Vec<DecodingKey>,
     purpose: Purpose,
     seen: Mutex<HashMap<String, Verified>>,
 }
@@ -189,20 +191,38 @@ impl Verifier {
     /// Most identities that are remembered.
     const MOST_REMEMBERED: usize = 10_000;
 
-    /// From an Ed25519 public key in PEM.
+    /// From Ed25519 public keys in PEM, any of which may have signed: while a key is replaced, both are there.
     ///
     /// # Errors
-    /// When the text is not such a key.
+    /// When the text is not such keys.
     pub fn from_pem(pem: &str, purpose: Purpose) -> anyhow::Result<Self> {
-        let key = DecodingKey::from_ed_pem(pem.as_bytes())
-            .map_err(|e| anyhow::anyhow!("not an Ed25519 public key in PEM: {e}"))?;
-        Ok(Self { key, purpose, seen: Mutex::default() })
+        const END: &str = "-----END PUBLIC KEY-----";
+        let keys: Result<Vec<_>, _> = pem
+            .split_inclusive(END)
+            .filter(|part| part.ends_with(END) || pem.matches(END).count() == 0)
+            .map(|part| DecodingKey::from_ed_pem(part.trim().as_bytes()))
+            .collect();
+        let keys = keys.map_err(|e| anyhow::anyhow!("not Ed25519 public keys in PEM: {e}"))?;
+        Ok(Self { keys, purpose, seen: Mutex::default() })
+    }
+
+    /// Reads the keys from a file, and again when it changes. Within a runtime.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something else.
+    pub fn watch(file: &Path, purpose: Purpose) -> anyhow::Result<Reloaded<Self>> {
+        let path = file.to_owned();
+        Reloaded::watch(purpose.audience(), vec![path.clone()], move || {
+            let pem =
+                std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            Self::from_pem(&pem, purpose).with_context(|| format!("keys in {}", path.display()))
+        })
     }
 
     /// Checks signature, purpose and expiry.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, IDENTITY_MISSING.
+    /// UNAUTHENTICATED, IDENTITY_MISSING; for an assertion that has expired UNAVAILABLE: the clocks differ.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, Problem> {
         let refused = |why: &str| {
             Problem::new(
@@ -211,8 +231,13 @@ impl Verifier {
                 format!("the token {why}; get a new one"),
             )
         };
+        let expired = || match self.purpose {
+            Purpose::Token => refused("has expired"),
+            // It was signed a moment ago, and the caller can do nothing about it.
+            Purpose::Assertion => Problem::clocks_differ(),
+        };
         if let Some(known) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
-            return if known.expires_at > now { Ok(known.clone()) } else { Err(refused("has expired")) };
+            return if known.expires_at > now { Ok(known.clone()) } else { Err(expired()) };
         }
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_audience(&[self.purpose.audience()]);
@@ -220,12 +245,15 @@ impl Verifier {
         rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
         // Expiry is checked below, against the time that was passed in.
         rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &rules)
-            .map_err(|_| refused("is not signed by a key that is trusted here"))?
+        let claims = self
+            .keys
+            .iter()
+            .find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &rules).ok())
+            .ok_or_else(|| refused("is not signed by a key that is trusted here"))?
             .claims;
         let expires_at = Timestamp::from_second(claims.exp).map_err(|_| refused("has no usable expiry"))?;
         if expires_at <= now {
-            return Err(refused("has expired"));
+            return Err(expired());
         }
         let caller = claims.sub.parse().map_err(|_| refused("names nobody"))?;
         let verified = Verified { caller, expires_at };
@@ -280,6 +308,10 @@ mod tests {
         );
         let of_services = Verifier::from_pem(&keys.public_key_pem(), Purpose::Assertion).unwrap();
         assert!(of_services.verify(&token, now).is_err());
+        let both = format!("{}\n{}", super::tests::keys().public_key_pem(), keys.public_key_pem());
+        let while_replaced = Verifier::from_pem(&both, Purpose::Token).unwrap();
+        assert_eq!(while_replaced.verify(&token, now).unwrap().caller, caller);
+        assert!(Verifier::from_pem("no key", Purpose::Token).is_err());
         let stranger = Verifier::from_pem(&super::tests::keys().public_key_pem(), Purpose::Token).unwrap();
         assert!(stranger.verify(&token, now).is_err());
     }

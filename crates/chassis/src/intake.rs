@@ -11,9 +11,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use opentelemetry::{KeyValue, metrics::Histogram};
 use proto::{mesh::v1::Reason, options::v1::InstitutionKind};
@@ -21,12 +23,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tonic::{
-    Code, Status,
-    body::Body,
-    transport::server::{TcpConnectInfo, TlsConnectInfo},
-};
-use tower::{Layer, Service};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, body::Body, service::Routes};
+use tower::Service;
 use tracing::Instrument;
 
 use crate::{
@@ -34,104 +33,95 @@ use crate::{
     call::{self, ASSERTION, PEER, TIMEOUT, TRACEPARENT},
     contract::{self, Method},
     identity::Verifier,
-    telemetry, time, tls,
+    limits::{Limits, Watch, trailers},
+    reload::Reloaded,
+    telemetry, time,
 };
 
 /// The process whose word about a caller is taken.
 const GATEWAY: &str = "gateway";
 
-/// The layer; one per process.
+/// What stands before the handlers of a process.
 #[derive(Clone)]
-pub(crate) struct Intake(Arc<Shared>);
+pub(crate) struct Intake {
+    routes: Routes,
+    shared: Arc<Shared>,
+}
+
+/// Whom and how much a process takes in.
+pub(crate) struct Rules {
+    pub(crate) process: &'static str,
+    /// Checks the gateway's assertions; `None` on an insecure loopback without keys.
+    pub(crate) assertions: Option<Reloaded<Verifier>>,
+    /// Whether peers without a certificate are believed.
+    pub(crate) insecure: bool,
+    /// How long a unary call may take.
+    pub(crate) deadline: Duration,
+    /// Calls under way at once.
+    pub(crate) most_calls: usize,
+    /// Ends streams.
+    pub(crate) stop: CancellationToken,
+}
 
 struct Shared {
-    process: &'static str,
-    /// Checks the gateway's assertions; `None` on an insecure loopback without keys.
-    assertions: Option<Verifier>,
-    /// Whether peers without a certificate are believed.
-    insecure: bool,
-    deadline: Duration,
+    rules: Rules,
     room: Arc<Semaphore>,
     duration: Histogram<f64>,
 }
 
 impl Intake {
-    pub(crate) fn new(
-        process: &'static str,
-        assertions: Option<Verifier>,
-        insecure: bool,
-        deadline: Duration,
-        most_calls: usize,
-    ) -> Self {
-        let duration = telemetry::call_duration();
-        Self(Arc::new(Shared {
-            process,
-            assertions,
-            insecure,
-            deadline,
-            room: Arc::new(Semaphore::new(most_calls)),
-            duration,
-        }))
+    pub(crate) fn new(rules: Rules, routes: Routes) -> Self {
+        let room = Arc::new(Semaphore::new(rules.most_calls));
+        let shared = Shared { room, duration: telemetry::call_duration(), rules };
+        Self { routes: routes.prepare(), shared: Arc::new(shared) }
+    }
+
+    /// The calls of one connection, of which a certificate may have proved whose it is.
+    pub(crate) fn of_connection(&self, peer: Option<Arc<Caller>>) -> Connection {
+        Connection { intake: self.clone(), peer }
     }
 }
 
-impl<S> Layer<S> for Intake {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, shared: self.0.clone() }
-    }
+/// The calls of one connection.
+pub(crate) struct Connection {
+    intake: Intake,
+    peer: Option<Arc<Caller>>,
 }
 
-/// A service behind the intake.
-#[derive(Clone)]
-pub(crate) struct Guarded<S> {
-    inner: S,
-    shared: Arc<Shared>,
-}
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
+impl hyper::service::Service<Request<Incoming>> for Connection {
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let shared = Arc::clone(&self.intake.shared);
+        let mut routes = self.intake.routes.clone();
+        let mut request = request.map(Body::new);
         let Some(method) = contract::method(request.uri().path()) else {
             // Health and reflection: they are not of the mesh's contracts and tell nothing of it.
-            return Box::pin(self.inner.call(request));
+            return Box::pin(async move {
+                let response = routes.call(request).await?;
+                Ok(response.map(|body| Answer { body, watch: shared.until_stop(None), counted: None }))
+            });
         };
-        let shared = self.shared.clone();
         let begun = Instant::now();
-        let call = match shared.admit(method, &request) {
+        let call = match shared.admit(method, self.peer.as_deref(), &request) {
             Ok(call) => call,
-            Err(problem) => {
-                let status = Status::from(problem);
-                shared.count(method, status.code(), begun);
-                return Box::pin(async move { Ok(status.into_http()) });
-            }
+            Err(problem) => return Box::pin(std::future::ready(Ok(shared.refuse(method, problem, begun)))),
+        };
+        let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
+            let refused = shared.refuse(method, Problem::overloaded(), begun);
+            return Box::pin(std::future::ready(Ok(refused)));
         };
         let span = telemetry::call_span(method, request.headers(), &call);
-        let call = Call { traceparent: telemetry::traceparent_of(&span).unwrap_or(call.traceparent), ..call };
+        let traceparent = telemetry::traceparent_of(&span).unwrap_or_else(|| call.traceparent.clone());
         let deadline = call.deadline;
-        let traceparent = call.traceparent.clone();
-        request.extensions_mut().insert(call);
-        let answer = self.inner.call(request);
+        request.extensions_mut().insert(Call { traceparent: traceparent.clone(), ..call });
         let handled = async move {
-            let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
-                let status = Status::from(Problem::overloaded());
-                shared.count(method, status.code(), begun);
-                return Ok(status.into_http());
-            };
-            let bounded = tokio::time::timeout_at(deadline, AssertUnwindSafe(answer).catch_unwind());
-            let response = match bounded.await {
+            let answer = AssertUnwindSafe(routes.call(request)).catch_unwind();
+            let response = match tokio::time::timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(never))) => match never {},
                 Ok(Err(_panic)) => {
@@ -140,23 +130,43 @@ where
                 }
                 Err(_elapsed) => Status::from(Problem::deadline_passed()).into_http(),
             };
-            let mut answer = Arc::clone(&shared).watch(method, begun, room, response);
+            let (mut head, body) = response.into_parts();
+            let watch =
+                if method.server_streaming { shared.until_stop(Some(deadline)) } else { Watch::default() };
+            let mut counted = Counted { shared, method, begun, told: false, _room: room };
             // A refusal names its trace, so that its cause can be found in the logs.
-            if status_in(answer.headers()).is_some()
+            if counted.note(&head.headers)
                 && let Ok(trace) = HeaderValue::try_from(&traceparent)
             {
-                answer.headers_mut().insert(TRACEPARENT, trace);
+                head.headers.insert(TRACEPARENT, trace);
             }
-            Ok(answer)
+            Ok(Response::from_parts(head, Answer { body, watch, counted: Some(counted) }))
         };
         Box::pin(handled.instrument(span))
     }
 }
 
 impl Shared {
-    fn admit(&self, method: &Method, request: &Request<Body>) -> Result<Call, Problem> {
+    /// A refusal before the handler.
+    fn refuse(&self, method: &Method, problem: Problem, begun: Instant) -> Response<Answer> {
+        self.count(method, problem.code(), begun);
+        let response = Status::from(problem).into_http::<Body>();
+        response.map(|body| Answer { body, watch: Watch::default(), counted: None })
+    }
+
+    /// The limits of a stream: its deadline, and the stop of the process.
+    fn until_stop(&self, deadline: Option<Instant>) -> Watch {
+        Watch::over(Limits { deadline, stop: Some((self.rules.stop.clone(), self.rules.process)) })
+    }
+
+    fn admit(
+        &self,
+        method: &Method,
+        peer: Option<&Caller>,
+        request: &Request<Body>,
+    ) -> Result<Call, Problem> {
         let now = Timestamp::now();
-        let caller = self.caller(request, now)?;
+        let caller = self.caller(peer, request.headers(), now)?;
         if !method.allows(&caller) {
             return Err(Problem::new(
                 Code::PermissionDenied,
@@ -170,13 +180,10 @@ impl Shared {
         let streams = method.server_streaming || method.client_streaming;
         let allowed = match asked {
             Some(asked) if streams => asked,
-            // Ahead of the server's own limit, which would answer CANCELLED.
-            Some(asked) => {
-                asked.saturating_sub((asked / 20).min(Duration::from_millis(10))).min(self.deadline)
-            }
+            Some(asked) => asked.min(self.rules.deadline),
             // A stream is watched for as long as its caller likes.
             None if streams => Duration::from_secs(365 * 24 * 3600),
-            None => self.deadline,
+            None => self.rules.deadline,
         };
         let mut call = Call::local(caller, &method.path, now, allowed);
         if let Some(context) = header(TRACEPARENT).filter(|text| call::is_traceparent(text)) {
@@ -187,18 +194,13 @@ impl Shared {
     }
 
     /// Who calls: the holder of the certificate, or, when that is the gateway, whom it vouches for.
-    fn caller(&self, request: &Request<Body>, now: Timestamp) -> Result<Caller, Problem> {
+    fn caller(&self, peer: Option<&Caller>, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Problem> {
         let missing =
             |why: &str| Problem::new(Code::Unauthenticated, Reason::IdentityMissing.as_str_name(), why);
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let proven = request
-            .extensions()
-            .get::<TlsConnectInfo<TcpConnectInfo>>()
-            .and_then(TlsConnectInfo::peer_certs)
-            .and_then(|chain| tls::caller_of_certificate(chain.first()?));
-        let peer = match proven {
-            Some(peer) => peer,
-            None if self.insecure => header(PEER)
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let peer = match peer {
+            Some(peer) => peer.clone(),
+            None if self.rules.insecure => header(PEER)
                 .and_then(|name| name.parse().ok())
                 .ok_or_else(|| missing("say who calls in the metadata jkn-peer"))?,
             None => return Err(missing("the client certificate names no identity of the mesh")),
@@ -208,9 +210,9 @@ impl Shared {
         }
         let assertion =
             header(ASSERTION).ok_or_else(|| missing("the gateway did not say for whom it calls"))?;
-        let verifier =
-            self.assertions.as_ref().ok_or_else(|| missing("no key to check the gateway's word with"))?;
-        let caller = verifier.verify(assertion, now)?.caller;
+        let verifier = self.rules.assertions.as_ref();
+        let verifier = verifier.ok_or_else(|| missing("no key to check the gateway's word with"))?;
+        let caller = verifier.current().verify(assertion, now)?.caller;
         if caller.kind == InstitutionKind::Service {
             return Err(missing("the gateway does not call for services"));
         }
@@ -219,7 +221,7 @@ impl Shared {
 
     fn count(&self, method: &Method, code: Code, begun: Instant) {
         let attributes = [
-            KeyValue::new("jkn.process", self.process),
+            KeyValue::new("jkn.process", self.rules.process),
             KeyValue::new("rpc.method", method.path.clone()),
             KeyValue::new("rpc.response.status_code", telemetry::code_name(code)),
         ];
@@ -227,55 +229,84 @@ impl Shared {
         self.duration.record(seconds, &attributes);
         tracing::debug!(method = %method.path, code = telemetry::code_name(code), seconds, "answered");
     }
-
-    /// Counts a call when its status is known: in the headers of a refusal, in the trailers of an answer.
-    fn watch(
-        self: Arc<Self>,
-        method: &'static Method,
-        begun: Instant,
-        room: OwnedSemaphorePermit,
-        response: Response<Body>,
-    ) -> Response<Body> {
-        if let Some(code) = status_in(response.headers()) {
-            self.count(method, code, begun);
-            return response;
-        }
-        response
-            .map(|body| Body::new(Watched { body, shared: self, method, begun, counted: false, _room: room }))
-    }
 }
 
-fn status_in(headers: &HeaderMap) -> Option<Code> {
-    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
-}
-
-/// A body whose trailers are read in passing.
-struct Watched {
+/// The body of an answer: counted when its status is known, in the headers of a refusal or in its trailers, and ended
+/// by its limits.
+pub(crate) struct Answer {
     body: Body,
+    watch: Watch,
+    counted: Option<Counted>,
+}
+
+/// A call that is to be counted once.
+struct Counted {
     shared: Arc<Shared>,
     method: &'static Method,
     begun: Instant,
-    counted: bool,
+    told: bool,
     /// A stream takes its place until it ends, not until it begins.
     _room: OwnedSemaphorePermit,
 }
 
-impl http_body::Body for Watched {
-    type Data = bytes::Bytes;
+impl Counted {
+    /// Reads the status; tells whether there was one.
+    fn note(&mut self, headers: &HeaderMap) -> bool {
+        let Some(code) = headers.get(Status::GRPC_STATUS) else { return false };
+        if !std::mem::replace(&mut self.told, true) {
+            self.shared.count(self.method, Code::from_bytes(code.as_bytes()), self.begun);
+        }
+        true
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !self.told {
+            self.shared.count(self.method, Code::Cancelled, self.begun);
+        }
+    }
+}
+
+impl Answer {
+    fn end_with(&mut self, problem: Problem) -> Frame<Bytes> {
+        let trailers = trailers(problem);
+        if let Some(counted) = &mut self.counted {
+            counted.note(&trailers);
+        }
+        self.body = Body::empty();
+        self.watch = Watch::default();
+        Frame::trailers(trailers)
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(code) = frame.trailers_ref().and_then(status_in)
-        {
-            self.counted = true;
-            self.shared.count(self.method, code, self.begun);
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                match (frame.trailers_ref(), &mut this.counted) {
+                    (Some(trailers), Some(counted)) => {
+                        counted.note(trailers);
+                    }
+                    (Some(_), None) => {}
+                    (None, _) => {
+                        if let Some(problem) = this.watch.exceeded() {
+                            return Poll::Ready(Some(Ok(this.end_with(problem))));
+                        }
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => this.watch.poll(context).map(|problem| Some(Ok(this.end_with(problem)))),
+            ended => ended,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -284,13 +315,5 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if !self.counted {
-            self.shared.count(self.method, Code::Cancelled, self.begun);
-        }
     }
 }

@@ -2,10 +2,11 @@
 //! observed, writes exactly once, and stops. Not a word about health insurance.
 //!
 //! - [`config`]: settings in layers; [`policy`]: dated rules from files
-//! - [`identity`], [`tls`]: who calls; [`contract`]: which methods there are and who may call them
+//! - [`identity`], [`tls`], [`reload`]: who calls; [`contract`]: which methods there are and who may call them
 //! - [`call`]: a call under way; [`Problem`], [`Fields`]: how it is refused
 //! - [`Mutation`]: a write that happens once; `relay`, [`feed`], [`Fold`]: its event, told once
-//! - [`Service`], [`host`]: a service and the process that runs it; [`Upstream`]: another service
+//! - [`Service`], [`host`], [`listen`]: a service, the process that runs it, its port; [`limits`]: when a call ends
+//! - [`Upstream`], [`upstream`]: another service, over all of its addresses
 //! - [`telemetry`]: logs, traces, metrics; [`time`], [`page`]: days and pages
 
 pub mod call;
@@ -17,11 +18,14 @@ mod follow;
 pub mod host;
 pub mod identity;
 mod intake;
+pub mod limits;
+pub mod listen;
 mod mutation;
 pub mod page;
 pub mod policy;
 mod problem;
 mod relay;
+pub mod reload;
 mod service;
 pub mod telemetry;
 pub mod time;

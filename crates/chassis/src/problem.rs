@@ -77,6 +77,47 @@ impl Problem {
         .retry_after(Duration::from_secs(1))
     }
 
+    /// A call to another service was sent, and its answer did not come or not whole.
+    #[must_use]
+    pub fn cut_off(what: &str) -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::TemporarilyUnavailable.as_str_name(),
+            "the connection to the service was lost during the call; what a write did is not known: \
+             repeat it with the same request_id",
+        )
+        .with("what", what)
+        .retry_after(Duration::from_secs(1))
+    }
+
+    /// The gateway's word had expired when it came: the clocks of two machines differ by more than its lifetime.
+    #[must_use]
+    pub fn clocks_differ() -> Self {
+        tracing::error!(
+            "the gateway's word has expired before it came: the clock of this machine or its own is wrong"
+        );
+        Self::new(
+            Code::Unavailable,
+            Reason::TemporarilyUnavailable.as_str_name(),
+            "the clocks of two machines of the mesh differ too much; nothing was done; repeat the call, a write with \
+             the same request_id, and tell the operator if it fails again",
+        )
+        .with("what", "clock")
+        .retry_after(Duration::from_secs(1))
+    }
+
+    /// A stream ends because the process that serves it stops.
+    #[must_use]
+    pub fn stopping(process: &str) -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::TemporarilyUnavailable.as_str_name(),
+            format!("{process} is stopping; open the stream again"),
+        )
+        .with("what", process)
+        .retry_after(Duration::from_secs(1))
+    }
+
     /// The deadline of the call passed.
     #[must_use]
     pub fn deadline_passed() -> Self {

@@ -69,7 +69,7 @@ impl<S> Start<S> {
             }
         };
         let redis = redis_client.clone().map(crate::host::redis_manager).transpose()?;
-        let tls = settings.tls.is_configured().then(|| settings.tls.clone());
+        let tls = settings.tls.is_configured().then(|| crate::tls::client(&settings.tls)).transpose()?;
         Ok(Self {
             settings: settings.service.clone(),
             redis,

@@ -19,13 +19,12 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::{Caller, config::Tls};
+use crate::{Caller, config::Tls, reload::Reloaded};
 
 /// Makes aws-lc the provider of this process's cryptography. Call it first in `main`; a second call does nothing.
 pub fn install_provider() {
@@ -34,28 +33,6 @@ pub fn install_provider() {
 
 fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-}
-
-/// What a service shows, and whom it lets in: only holders of a certificate of the authority.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn of_server(tls: &Tls) -> anyhow::Result<ServerTlsConfig> {
-    Ok(ServerTlsConfig::new()
-        .identity(Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?))
-        .client_ca_root(Certificate::from_pem(read(&tls.authority)?))
-        .timeout(Duration::from_secs(5)))
-}
-
-/// What a service shows to the upstream of this name.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn of_client(tls: &Tls, upstream: &str) -> anyhow::Result<ClientTlsConfig> {
-    Ok(ClientTlsConfig::new()
-        .identity(Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?))
-        .ca_certificate(Certificate::from_pem(read(&tls.authority)?))
-        .domain_name(upstream))
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -78,12 +55,31 @@ fn authority(path: &Path) -> anyhow::Result<Arc<RootCertStore>> {
     Ok(Arc::new(roots))
 }
 
-/// The rustls form of [`of_server`], for a listener that is not tonic's. `optional_client` lets callers without a
-/// certificate in as well; they must prove themselves otherwise.
+/// What a process shows to its callers, and whom it lets in: holders of a certificate of the authority.
+/// `optional_client` lets callers without a certificate in as well; they must prove themselves otherwise.
+/// Renewed files are taken for new connections. Within a runtime.
 ///
 /// # Errors
 /// When a file cannot be read or holds no usable certificate.
-pub fn server_config(tls: &Tls, optional_client: bool) -> anyhow::Result<ServerConfig> {
+pub fn server(tls: &Tls, optional_client: bool) -> anyhow::Result<Reloaded<ServerConfig>> {
+    let files = tls.clone();
+    Reloaded::watch("tls towards callers", files_of(tls), move || server_config(&files, optional_client))
+}
+
+/// What a process shows to the services it calls. Renewed files are taken for new connections. Within a runtime.
+///
+/// # Errors
+/// When a file cannot be read or holds no usable certificate.
+pub fn client(tls: &Tls) -> anyhow::Result<Reloaded<ClientConfig>> {
+    let files = tls.clone();
+    Reloaded::watch("tls towards services", files_of(tls), move || client_config(&files))
+}
+
+fn files_of(tls: &Tls) -> Vec<PathBuf> {
+    vec![tls.certificate.clone(), tls.key.clone(), tls.authority.clone()]
+}
+
+fn server_config(tls: &Tls, optional_client: bool) -> anyhow::Result<ServerConfig> {
     let mut clients = WebPkiClientVerifier::builder(authority(&tls.authority)?);
     if optional_client {
         clients = clients.allow_unauthenticated();
@@ -95,11 +91,7 @@ pub fn server_config(tls: &Tls, optional_client: bool) -> anyhow::Result<ServerC
     Ok(config)
 }
 
-/// The rustls form of [`of_client`].
-///
-/// # Errors
-/// When a file cannot be read or holds no usable certificate.
-pub fn client_config(tls: &Tls) -> anyhow::Result<ClientConfig> {
+fn client_config(tls: &Tls) -> anyhow::Result<ClientConfig> {
     let mut config = ClientConfig::builder()
         .with_root_certificates(authority(&tls.authority)?)
         .with_client_auth_cert(certificates(&tls.certificate)?, private_key(&tls.key)?)?;

@@ -14,7 +14,11 @@ use proto::feed::v1::{
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Code, Request, Response, Status, metadata::KeyAndValueRef, transport::Server};
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::KeyAndValueRef,
+    transport::{Certificate, Identity, Server, ServerTlsConfig},
+};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// Positions that make the service behave in a way; any other is answered.
@@ -51,7 +55,11 @@ impl Behind {
 
     /// One that wants a certificate of its callers.
     pub(crate) async fn start_secure(name: &'static str, tls: &chassis::config::Tls) -> Self {
-        let server = Server::builder().tls_config(chassis::tls::of_server(tls).unwrap()).unwrap();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(read(&tls.certificate), read(&tls.key)))
+            .client_ca_root(Certificate::from_pem(read(&tls.authority)));
+        let server = Server::builder().tls_config(tls).unwrap();
         Self::serve(name, "127.0.0.1:0".parse().unwrap(), server).await
     }
 
@@ -81,10 +89,10 @@ impl Behind {
     }
 }
 
-/// Every path leads to the feed; the one that was asked for goes along as metadata.
+/// Every path of the mesh leads to the feed; the one that was asked for goes along as metadata.
 fn as_feed<B>(mut request: http::Request<B>) -> http::Request<B> {
     let path = request.uri().path().to_owned();
-    if !path.starts_with("/jkn.feed.v1.FeedService/") {
+    if path.starts_with("/jkn.") && !path.starts_with("/jkn.feed.v1.FeedService/") {
         let uri = request.uri().to_string().replace(&path, "/jkn.feed.v1.FeedService/ReadEvents");
         *request.uri_mut() = uri.parse().unwrap();
     }

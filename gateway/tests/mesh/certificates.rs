@@ -46,10 +46,11 @@ impl Authority {
         let (certificate, key) = self.signed(vec![SanType::IpAddress("127.0.0.1".parse().unwrap())]);
         let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = rustls::ServerConfig::builder()
+        let mut config = rustls::ServerConfig::builder()
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(config)
     }
 

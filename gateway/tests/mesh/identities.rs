@@ -84,7 +84,7 @@ async fn a_kind_that_the_policy_does_not_name_is_refused() {
 async fn a_client_certificate_is_an_identity() {
     let authority = Authority::new();
     let behind = Behind::start("claims").await;
-    let plan = Plan { server_tls: Some(authority.server()), ..Plan::default() };
+    let plan = Plan { server_tls: Some(authority.server().into()), ..Plan::default() };
     let place = Place::start(everywhere(behind.address), plan).await;
     let read = async |uri: &str, token: Option<&str>| {
         let channel = authority.channel(place.address, uri).await?;

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chassis::{
     contract,
     identity::{Purpose, Signer, Verifier},
+    reload::Reloaded,
 };
 use gateway::{Environment, Gateway, config};
 use jiff::Timestamp;
@@ -33,15 +33,15 @@ pub(crate) struct Plan {
     pub(crate) deadline: Duration,
     pub(crate) most_calls: usize,
     pub(crate) stop_grace: Duration,
-    pub(crate) server_tls: Option<Arc<rustls::ServerConfig>>,
-    pub(crate) client_tls: Option<Arc<rustls::ClientConfig>>,
+    pub(crate) server_tls: Option<Reloaded<rustls::ServerConfig>>,
+    pub(crate) client_tls: Option<Reloaded<rustls::ClientConfig>>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
             settings: config::DEFAULTS
-                .replace("connections-per-service = 4", "connections-per-service = 2")
+                .replace("connections-per-address = 4", "connections-per-address = 2")
                 .replace("most-calls-per-service = 1000", "most-calls-per-service = 500"),
             deadline: Duration::from_secs(10),
             most_calls: 100,
@@ -56,7 +56,7 @@ impl Default for Plan {
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
-    pub(crate) ended: JoinHandle<anyhow::Result<()>>,
+    pub(crate) ended: JoinHandle<()>,
     tokens: Signer,
     /// Checks what the gateway tells the services.
     pub(crate) assertions: Verifier,

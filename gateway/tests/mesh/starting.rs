@@ -1,6 +1,6 @@
 //! What is checked before a port is bound, and how the gateway and the services prove themselves to each other.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use chassis::{Caller, tls::DevelopmentAuthority};
 use gateway::{Environment, Gateway, config};
@@ -45,7 +45,7 @@ async fn a_wrong_setting_stops_the_start_and_is_named() {
     secure.insert("claims".into(), "https://127.0.0.1:1".into());
     assert!(refused(config::DEFAULTS, secure).await.contains("needs the certificates"));
 
-    let settings = config::DEFAULTS.replace("connections-per-service = 4", "connections-per-service = 1");
+    let settings = config::DEFAULTS.replace("connections-per-address = 4", "connections-per-address = 1");
     assert!(refused(&settings, good).await.contains("most-calls-per-service must be at most 256"));
 }
 
@@ -55,7 +55,7 @@ async fn gateway_and_service_prove_themselves_by_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let authority = DevelopmentAuthority::open(folder.path()).unwrap();
     let issue = |name: &str| authority.issue(name, &Caller::service(name), Timestamp::now()).unwrap();
-    let client_tls = Some(Arc::new(chassis::tls::client_config(&issue("gateway")).unwrap()));
+    let client_tls = Some(chassis::tls::client(&issue("gateway")).unwrap());
     let claims = Behind::start_secure("claims", &issue("claims")).await;
     // Found where referral should be, with a certificate that names another service.
     let impostor = Behind::start_secure("referral", &issue("membership")).await;

@@ -42,7 +42,7 @@ async fn silent_clients_and_open_streams_do_not_hold_the_stop() {
         }
     }
     assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0, "the silent client is hung up on");
-    timeout(Duration::from_secs(5), place.ended).await.expect("a bounded stop").unwrap().unwrap();
+    timeout(Duration::from_secs(5), place.ended).await.expect("a bounded stop").unwrap();
     assert!(stopping.elapsed() < Duration::from_secs(5));
     assert!(TcpStream::connect(place.address).await.is_err(), "no new connection");
 }
@@ -58,7 +58,7 @@ async fn a_call_under_way_is_finished() {
     };
     let (answer, ()) = tokio::join!(place.read(SLOW), stop);
     assert!(answer.is_ok(), "{answer:?}");
-    timeout(Duration::from_secs(2), place.ended).await.expect("nothing else to wait for").unwrap().unwrap();
+    timeout(Duration::from_secs(2), place.ended).await.expect("nothing else to wait for").unwrap();
 }
 
 #[tokio::test]
@@ -73,5 +73,5 @@ async fn a_call_that_does_not_end_is_cut_off_when_the_time_is_up() {
     };
     let (answer, ()) = tokio::join!(place.read(SLEEP), stop);
     assert!(answer.is_err());
-    timeout(Duration::from_secs(3), place.ended).await.expect("a bounded stop").unwrap().unwrap();
+    timeout(Duration::from_secs(3), place.ended).await.expect("a bounded stop").unwrap();
 }

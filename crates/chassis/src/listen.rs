@@ -1,5 +1,5 @@
-//! The port: accepts connections, speaks TLS where it is configured and HTTP/2 always, and stops within
-//! bounded time, whatever the clients do.
+//! A port of calls: accepts connections, speaks TLS where it is configured and HTTP/2 always, and stops within bounded
+//! time, whatever the clients do.
 //!
 //! A client that connects and stays silent never becomes an HTTP/2 connection here: the preface is awaited
 //! under a timeout first. hyper would wait for it without end, also while stopping (hyper issue 4170).
@@ -13,18 +13,22 @@ use std::{
     time::Duration,
 };
 
-use chassis::Caller;
-use hyper::{server::conn::http2::Builder, service::service_fn};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, server::conn::http2::Builder, service::Service};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Gateway, config};
+use crate::{Caller, reload::Reloaded, tls, upstream};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What every HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,17 +38,38 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// After the time for ending calls, connections are dropped; their tasks get this long to notice.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Serves the gateway on a listener until `stop`, then ends within the gateway's stop time: no new
-/// connection, streams ended, calls under way finished or, when the time is up, cut off.
-///
-/// # Errors
-/// None today: a connection's failure is its own, a listener's passes.
-pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) -> anyhow::Result<()> {
+/// Pings on a connection, and the wait for their answer: without them a partition is not noticed.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
+/// How a port speaks, and what it bears.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// TLS; plaintext without.
+    pub tls: Option<Reloaded<rustls::ServerConfig>>,
+    /// Time a client has from connecting until it has said what it speaks.
+    pub first_words: Duration,
+    /// Connections held at once; further ones wait in the listen queue.
+    pub most_connections: usize,
+    /// Bytes of all headers of one call.
+    pub most_header_bytes: u32,
+    /// Time that calls under way have to end when the process stops.
+    pub stop_grace: Duration,
+}
+
+/// Serves calls on a listener until `stop`, then ends within the grace: no new connection, calls under way finished
+/// or, when the time is up, cut off. `calls_of` makes the service of one connection, given who its certificate names.
+pub async fn serve<F, S, B>(listener: TcpListener, port: Port, stop: CancellationToken, calls_of: F)
+where
+    F: Fn(Option<Arc<Caller>>) -> S + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(gateway.settings().most_connections.get()));
-    gateway.local().serving().await;
-
+    let places = Arc::new(Semaphore::new(port.most_connections));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -53,9 +78,9 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationTo
         };
         match accepted {
             Ok((stream, place)) => {
-                let (gateway, stop, cut) = (gateway.clone(), stop.clone(), cut.clone());
+                let (port, calls_of, stop, cut) = (port.clone(), calls_of.clone(), stop.clone(), cut.clone());
                 connections.spawn(async move {
-                    let served = cut.run_until_cancelled(converse(stream, gateway, stop)).await;
+                    let served = cut.run_until_cancelled(converse(stream, &port, calls_of, stop)).await;
                     tracing::debug!(?served, "client connection ended");
                     drop(place);
                 });
@@ -67,22 +92,20 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationTo
             }
         }
     }
-    gateway.local().stopping().await;
     drop(listener);
     connections.close();
-    if tokio::time::timeout(gateway.stop_grace(), connections.wait()).await.is_err() {
+    if tokio::time::timeout(port.stop_grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "the time for ending calls is up; cutting off");
     }
     cut.cancel();
     // Ended either way: whoever has not noticed by now is dropped with the runtime.
     let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
-    Ok(())
 }
 
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
@@ -90,27 +113,36 @@ async fn accept(
 }
 
 /// One client connection from its first byte to its last.
-async fn converse(stream: TcpStream, gateway: Gateway, stop: CancellationToken) -> anyhow::Result<()> {
-    let first_words = gateway.settings().first_words();
-    let Some(tls) = gateway.tls() else {
-        let io = stop.run_until_cancelled(tokio::time::timeout(first_words, greet(stream))).await;
+async fn converse<F, S, B>(
+    stream: TcpStream,
+    port: &Port,
+    calls_of: F,
+    stop: CancellationToken,
+) -> anyhow::Result<()>
+where
+    F: Fn(Option<Arc<Caller>>) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Some(tls) = &port.tls else {
+        let io = stop.run_until_cancelled(tokio::time::timeout(port.first_words, greet(stream))).await;
         let Some(io) = io else { return Ok(()) };
-        return speak(io??, gateway, None, stop).await;
+        return speak(io??, port, calls_of(None), stop).await;
     };
     let greeting = async {
-        let stream = TlsAcceptor::from(tls).accept(stream).await?;
-        let caller = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chassis::tls::caller_of_certificate(chain.first()?));
-        anyhow::Ok((greet(stream).await?, caller))
+        let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let peer = chain.and_then(|chain| tls::caller_of_certificate(chain.first()?));
+        anyhow::Ok((greet(stream).await?, peer))
     };
-    let Some(greeted) = stop.run_until_cancelled(tokio::time::timeout(first_words, greeting)).await else {
+    let Some(greeted) = stop.run_until_cancelled(tokio::time::timeout(port.first_words, greeting)).await
+    else {
         return Ok(());
     };
-    let (io, caller) = greeted??;
-    speak(io, gateway, caller.map(Arc::new), stop).await
+    let (io, peer) = greeted??;
+    speak(io, port, calls_of(peer.map(Arc::new)), stop).await
 }
 
 /// Reads the preface, and refuses whoever speaks something else.
@@ -127,31 +159,22 @@ async fn greet<T: AsyncRead + Unpin>(mut io: T) -> io::Result<Greeted<T>> {
     }
 }
 
-async fn speak<T>(
-    io: Greeted<T>,
-    gateway: Gateway,
-    caller: Option<Arc<Caller>>,
-    stop: CancellationToken,
-) -> anyhow::Result<()>
+async fn speak<T, S, B>(io: Greeted<T>, port: &Port, calls: S, stop: CancellationToken) -> anyhow::Result<()>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let most_header_bytes = gateway.settings().most_header_bytes;
-    let calls = {
-        let stop = stop.clone();
-        service_fn(move |request| {
-            let (gateway, caller, stop) = (gateway.clone(), caller.clone(), stop.clone());
-            async move { Ok::<_, Infallible>(gateway.answer(request, caller, stop).await) }
-        })
-    };
     let connection = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(u32::from(config::STREAMS_PER_CONNECTION))
-        .max_header_list_size(most_header_bytes)
+        .max_concurrent_streams(u32::from(upstream::STREAMS))
+        .max_header_list_size(port.most_header_bytes)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(crate::KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(crate::KEEP_ALIVE_TIMEOUT)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
         .serve_connection(TokioIo::new(io), calls);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
