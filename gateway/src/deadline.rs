@@ -1,11 +1,11 @@
-//! How long a call may take: what the caller allows, what the house allows, what is handed on.
+//! How long a call may take: what the caller allows, what the house allows.
 
 use std::time::Duration;
 
 use chassis::{Problem, call};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use proto::mesh::v1::Reason;
-use tonic::{Code, Status};
+use tonic::Code;
 
 /// The time a call asks for in its metadata; `None` when it names none.
 pub(crate) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
@@ -36,31 +36,9 @@ pub(crate) fn allowed(
     }
 }
 
-/// What of the time left is handed on: a twentieth, at most 50 ms, stays here for the answer's way back.
-pub(crate) fn handed_on(left: Duration) -> Duration {
-    left.saturating_sub((left / 20).min(Duration::from_millis(50)))
-}
-
-/// Whether a service answered CANCELLED because the time it was given had passed, as tonic's own server says it.
-pub(crate) fn is_told_as_cancelled<B>(response: &Response<B>, taken: Duration, left: Duration) -> bool {
-    let status = response.headers().get(Status::GRPC_STATUS);
-    status.is_some_and(|status| Code::from_bytes(status.as_bytes()) == Code::Cancelled)
-        && taken >= handed_on(left)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cancelled_means_the_deadline_only_when_it_has_passed() {
-        let left = Duration::from_secs(2);
-        let answer =
-            |code: &'static str| Response::builder().header("grpc-status", code).body(()).expect("an answer");
-        assert!(is_told_as_cancelled(&answer("1"), Duration::from_millis(1960), left));
-        assert!(!is_told_as_cancelled(&answer("1"), Duration::from_millis(900), left));
-        assert!(!is_told_as_cancelled(&answer("5"), Duration::from_millis(1960), left));
-    }
 
     #[test]
     fn a_deadline_that_cannot_be_read_is_refused() {
@@ -81,12 +59,5 @@ mod tests {
         assert_eq!(allowed(hour, false, false, default, longest), Some(longest));
         assert_eq!(allowed(None, true, false, default, longest), None);
         assert_eq!(allowed(hour, true, false, default, longest), hour);
-    }
-
-    #[test]
-    fn a_margin_stays_here() {
-        assert_eq!(handed_on(Duration::from_millis(200)), Duration::from_millis(190));
-        assert_eq!(handed_on(Duration::from_secs(10)), Duration::from_millis(9950));
-        assert_eq!(handed_on(Duration::ZERO), Duration::ZERO);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::call;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{deadline, observe::Call};
+use crate::observe::Call;
 
 /// The headers of a client that go along; all others stay here, every `jkn-` header and token among them.
 const PASSED: [HeaderName; 6] = [
@@ -33,7 +33,7 @@ pub(crate) fn headers(
     onward.insert(header::TE, HeaderValue::from_static("trailers"));
     onward.insert(call::ASSERTION, assertion);
     if let Some(left) = left {
-        let left = call::format_timeout(deadline::handed_on(left));
+        let left = call::format_timeout(call::handed_on(left));
         if let Ok(left) = HeaderValue::try_from(left) {
             onward.insert(call::TIMEOUT, left);
         }

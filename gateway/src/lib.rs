@@ -264,7 +264,7 @@ impl Parts {
                     let (response, outcome) = service.send(onward).await?;
                     call.answered(outcome);
                     match left {
-                        Some(left) if deadline::is_told_as_cancelled(&response, begun.elapsed(), left) => {
+                        Some(left) if chassis::call::is_late(response.headers(), begun.elapsed(), left) => {
                             Err(Problem::deadline_passed())
                         }
                         _ => Ok(response.map(Source::Behind)),

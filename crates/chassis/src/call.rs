@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use jiff::{Timestamp, civil::Date};
 use tokio::time::Instant;
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{MetadataMap, MetadataValue},
 };
 
@@ -64,9 +65,7 @@ impl Call {
     /// A request to another service, with what is left of the deadline and in the same trace.
     pub fn onward<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        // The answer has a way to go: the next hop gets a little less than is left here.
-        let left = left.saturating_sub((left / 20).min(Duration::from_millis(50)));
+        let left = handed_on(self.deadline.saturating_duration_since(Instant::now()));
         put(request.metadata_mut(), TIMEOUT, &format_timeout(left));
         put(request.metadata_mut(), TRACEPARENT, &self.traceparent);
         request
@@ -77,6 +76,20 @@ fn put(metadata: &mut MetadataMap, name: &'static str, value: &str) {
     if let Ok(value) = MetadataValue::try_from(value) {
         metadata.insert(name, value);
     }
+}
+
+/// What of the time left is handed on: a twentieth, at most 50 ms, stays here for the answer's way back.
+#[must_use]
+pub fn handed_on(left: Duration) -> Duration {
+    left.saturating_sub((left / 20).min(Duration::from_millis(50)))
+}
+
+/// Whether an answer says CANCELLED because the time it was given had passed, as tonic's own server says it.
+#[must_use]
+pub fn is_late(headers: &HeaderMap, taken: Duration, given: Duration) -> bool {
+    let status = headers.get(Status::GRPC_STATUS);
+    status.is_some_and(|status| Code::from_bytes(status.as_bytes()) == Code::Cancelled)
+        && taken >= handed_on(given)
 }
 
 /// The value of a `grpc-timeout` header.
@@ -139,6 +152,24 @@ mod tests {
         for wrong in ["", "S", "1", "123456789S", "-1S", "1x", "é"] {
             assert_eq!(parse_timeout(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn cancelled_means_the_deadline_only_when_it_has_passed() {
+        let given = Duration::from_secs(2);
+        let answer = |code: &str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), code.parse().unwrap())])
+        };
+        assert!(is_late(&answer("1"), Duration::from_millis(1960), given));
+        assert!(!is_late(&answer("1"), Duration::from_millis(900), given));
+        assert!(!is_late(&answer("5"), Duration::from_millis(1960), given));
+    }
+
+    #[test]
+    fn a_margin_stays_here() {
+        assert_eq!(handed_on(Duration::from_millis(200)), Duration::from_millis(190));
+        assert_eq!(handed_on(Duration::from_secs(10)), Duration::from_millis(9950));
+        assert_eq!(handed_on(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

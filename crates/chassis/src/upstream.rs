@@ -92,9 +92,14 @@ impl Service<Request<Body>> for Upstream {
         let this = self.clone();
         Box::pin(async move {
             let allowed = request.headers().get(call::TIMEOUT).and_then(|value| value.to_str().ok());
-            let until = Instant::now() + allowed.and_then(call::parse_timeout).unwrap_or(LONGEST);
-            let answered = timeout_at(until, this.ask(request, until)).await;
-            let answer = answered.unwrap_or_else(|_| Err(Problem::deadline_passed()));
+            let allowed = allowed.and_then(call::parse_timeout).unwrap_or(LONGEST);
+            let began = Instant::now();
+            let answered = timeout_at(began + allowed, this.ask(request, began + allowed)).await;
+            let answer = match answered {
+                Ok(Ok(answer)) if !call::is_late(answer.headers(), began.elapsed(), allowed) => Ok(answer),
+                Ok(Err(problem)) => Err(problem),
+                Err(_) | Ok(Ok(_)) => Err(Problem::deadline_passed()),
+            };
             Ok(answer.unwrap_or_else(|problem| Status::from(problem).into_http()))
         })
     }
