@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use chassis::{
     Problem,
-    limits::{Limits, Watch, trailers},
+    limits::{Watch, trailers},
 };
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
@@ -37,15 +37,12 @@ pub(crate) fn not_grpc() -> Response<Body> {
 }
 
 /// An answer that is passed on within the limits of its call.
-pub(crate) fn relay(response: Response<Source>, limits: Limits, mut call: Call) -> Response<Body> {
+pub(crate) fn relay(response: Response<Source>, watch: Watch, mut call: Call) -> Response<Body> {
     let (mut head, source) = response.into_parts();
     // Trailers of ours may have to follow what the service sent.
     head.headers.remove(header::CONTENT_LENGTH);
     let told = call.note(&head.headers);
-    Response::from_parts(
-        head,
-        Body { source: Some(source), watch: Watch::over(limits), told, call: Some(call) },
-    )
+    Response::from_parts(head, Body { source: Some(source), watch, told, call: Some(call) })
 }
 
 /// Where the body of an answer comes from.

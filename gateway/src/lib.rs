@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 use chassis::{
     Caller, Problem,
     host::{Ports, serve_admin},
-    limits::Limits,
+    limits::{Limits, Watch},
     listen::{self, Port},
     reload::Reloaded,
     telemetry::Telemetry,
@@ -140,10 +140,11 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationTo
     let calls_of = {
         let (gateway, stop) = (gateway.clone(), stop.clone());
         move |certified: Option<Arc<Caller>>| {
-            let (gateway, stop) = (gateway.clone(), stop.clone());
+            let connection =
+                Arc::new(Connection { parts: Arc::clone(&gateway.parts), certified, stop: stop.clone() });
             service_fn(move |request| {
-                let (gateway, certified, stop) = (gateway.clone(), certified.clone(), stop.clone());
-                async move { Ok::<_, Infallible>(gateway.answer(request, certified, stop).await) }
+                let connection = Arc::clone(&connection);
+                async move { Ok::<_, Infallible>(connection.answer(request).await) }
             })
         }
     };
@@ -186,14 +187,19 @@ impl Gateway {
         };
         Ok(Self { parts: Arc::new(parts) })
     }
+}
 
+/// One client's connection.
+struct Connection {
+    parts: Arc<Parts>,
+    /// Who its certificate names.
+    certified: Option<Arc<Caller>>,
+    stop: CancellationToken,
+}
+
+impl Connection {
     /// Answers one call, whatever it is.
-    async fn answer(
-        self,
-        request: Request<Incoming>,
-        certified: Option<Arc<Caller>>,
-        stop: CancellationToken,
-    ) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         if !is_grpc(&request) {
             return answer::not_grpc();
         }
@@ -201,56 +207,48 @@ impl Gateway {
         let mut call = Call::begin(&self.parts.meters, route.as_ref().ok(), request.headers());
         let span = call.span().clone();
         let answered = match route {
-            Ok(route) => {
-                self.parts
-                    .exchange(route, request, certified.as_deref(), stop, &mut call)
-                    .instrument(span)
-                    .await
-            }
+            Ok(route) => self.exchange(route, request, &mut call).instrument(span).await,
             Err(problem) => Err(problem),
         };
         match answered {
-            Ok((response, limits)) => answer::relay(response, limits, call),
+            Ok((response, watch)) => answer::relay(response, watch, call),
             Err(problem) => answer::refuse(problem, call),
         }
     }
-}
 
-impl Parts {
     async fn exchange(
         &self,
         route: Route,
         request: Request<Incoming>,
-        certified: Option<&Caller>,
-        stop: CancellationToken,
         call: &mut Call,
-    ) -> Result<(Response<Source>, Limits), Problem> {
+    ) -> Result<(Response<Source>, Watch), Problem> {
+        let parts = &*self.parts;
         let (server_streaming, client_streaming) = match &route {
             Route::Local => (Local::streams(request.uri().path()), false),
             Route::Behind(method) => (method.server_streaming, method.client_streaming),
         };
         let asked = deadline::asked(request.headers())?;
-        let (default, longest) = (self.deadline, self.settings.longest_deadline());
+        let (default, longest) = (parts.deadline, parts.settings.longest_deadline());
         let left = deadline::allowed(asked, server_streaming, client_streaming, default, longest);
         let begun = Instant::now();
-        let limits = Limits {
+        let mut watch = Watch::over(Limits {
             deadline: left.map(|left| begun + left),
-            stop: server_streaming.then_some((stop, NAME)),
-        };
+            stop: server_streaming.then(|| (self.stop.clone(), NAME)),
+        });
         let answered = async {
             match route {
                 Route::Local => {
-                    call.hold(place(&self.local_places)?);
-                    Ok::<_, Problem>(self.local.answer(request).await)
+                    call.hold(place(&parts.local_places)?);
+                    Ok::<_, Problem>(parts.local.answer(request).await)
                 }
                 Route::Behind(method) => {
                     let now = Timestamp::now();
-                    let caller = self.door.identify(request.headers(), certified, now)?;
+                    let caller = parts.door.identify(request.headers(), self.certified.as_deref(), now)?;
                     authenticate::authorise(method, &caller)?;
-                    let service = self.services.home(method, request.headers())?;
-                    call.hold(place(&self.places)?);
+                    let service = parts.services.home(method, request.headers())?;
+                    call.hold(place(&parts.places)?);
                     call.hold(service.place()?);
-                    let assertion = self.door.vouch(&caller, now)?;
+                    let assertion = parts.door.vouch(&caller, now)?;
                     let (head, body) = request.into_parts();
                     let mut onward = Request::new(body);
                     *onward.method_mut() = Verb::POST;
@@ -273,8 +271,8 @@ impl Parts {
             }
         };
         tokio::select! {
-            answered = answered => Ok((answered?, limits)),
-            problem = limits.clone().over() => Err(problem),
+            answered = answered => Ok((answered?, watch)),
+            problem = std::future::poll_fn(|context| watch.poll(context)) => Err(problem),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! What is known of a call afterwards: its duration and code as metrics, a span in the trace, a line in the
 //! log at debug. None of them holds who called or about whom.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Instant,
+};
 
 use chassis::{call, telemetry, upstream::Outcome};
 use http::{HeaderMap, HeaderValue};
-use opentelemetry::{
-    KeyValue, global,
-    metrics::{Histogram, UpDownCounter},
-};
+use opentelemetry::{KeyValue, global, metrics::Histogram};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 use tracing::{Span, field::Empty};
@@ -18,14 +21,20 @@ use crate::{NAME, route::Route};
 /// The gateway's instruments.
 pub(crate) struct Meters {
     duration: Histogram<f64>,
-    active: UpDownCounter<i64>,
+    active: Arc<AtomicI64>,
 }
 
 impl Meters {
     pub(crate) fn new() -> Self {
-        let active = global::meter("jkn")
-            .i64_up_down_counter("rpc.server.active_calls")
+        let active = Arc::<AtomicI64>::default();
+        let observed = Arc::clone(&active);
+        // Read when the metrics are, not reported with each call.
+        let _kept_by_the_meter = global::meter("jkn")
+            .i64_observable_up_down_counter("rpc.server.active_calls")
             .with_description("Calls under way")
+            .with_callback(move |observer| {
+                observer.observe(observed.load(Ordering::Relaxed), &[KeyValue::new("jkn.process", NAME)]);
+            })
             .build();
         Self { duration: telemetry::call_duration(), active }
     }
@@ -72,7 +81,7 @@ impl Call {
         if given.is_some() {
             telemetry::continue_trace(&span, &traceparent);
         }
-        meters.active.add(1, &[KeyValue::new("jkn.process", NAME)]);
+        meters.active.fetch_add(1, Ordering::Relaxed);
         Self {
             meters: Arc::clone(meters),
             began: Instant::now(),
@@ -126,12 +135,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let process = KeyValue::new("jkn.process", NAME);
         let code = telemetry::code_name(self.code);
         let seconds = self.began.elapsed().as_secs_f64();
-        self.meters.active.add(-1, std::slice::from_ref(&process));
+        self.meters.active.fetch_sub(1, Ordering::Relaxed);
         let labels = [
-            process,
+            KeyValue::new("jkn.process", NAME),
             KeyValue::new("rpc.method", self.method),
             KeyValue::new("rpc.response.status_code", code),
         ];

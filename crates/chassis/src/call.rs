@@ -1,6 +1,6 @@
 //! A call under way: who calls, until when the answer is of use, in which trace.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::HeaderMap;
 use jiff::{Timestamp, civil::Date};
@@ -27,7 +27,7 @@ pub struct Call {
     /// Who calls.
     pub caller: Caller,
     /// Path of the method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// When the call came in.
     pub received_at: Timestamp,
     /// The day in Asia/Jakarta on which it came in.
@@ -51,10 +51,15 @@ pub fn accept<T>(request: Request<T>) -> Result<(Call, T), Status> {
 impl Call {
     /// A call that did not come over the wire: of a task of the service itself, or of a test.
     #[must_use]
-    pub fn local(caller: Caller, method: &str, received_at: Timestamp, allowed: Duration) -> Self {
+    pub fn local(
+        caller: Caller,
+        method: impl Into<Cow<'static, str>>,
+        received_at: Timestamp,
+        allowed: Duration,
+    ) -> Self {
         Self {
             caller,
-            method: method.to_owned(),
+            method: method.into(),
             received_at,
             today: time::today_at(received_at),
             deadline: Instant::now() + allowed,
@@ -125,9 +130,8 @@ pub fn parse_timeout(text: &str) -> Option<Duration> {
 /// A trace context of our own, for a call that came without one, so that it can be found in the logs.
 #[must_use]
 pub fn new_traceparent() -> String {
-    let trace = uuid::Uuid::new_v4().simple();
-    let span = &uuid::Uuid::new_v4().simple().to_string()[..16];
-    format!("00-{trace}-{span}-00")
+    // Unlike anybody else's is enough, nobody need be unable to guess it: no random bytes of the system.
+    format!("00-{:032x}-{:016x}-00", fastrand::u128(1..), fastrand::u64(1..))
 }
 
 /// Whether a text is a W3C `traceparent`.

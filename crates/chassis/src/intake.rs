@@ -148,7 +148,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
 
 impl Shared {
     /// A refusal before the handler.
-    fn refuse(&self, method: &Method, problem: Problem, begun: Instant) -> Response<Answer> {
+    fn refuse(&self, method: &'static Method, problem: Problem, begun: Instant) -> Response<Answer> {
         self.count(method, problem.code(), begun);
         let response = Status::from(problem).into_http::<Body>();
         response.map(|body| Answer { body, watch: Watch::default(), counted: None })
@@ -161,7 +161,7 @@ impl Shared {
 
     fn admit(
         &self,
-        method: &Method,
+        method: &'static Method,
         peer: Option<&Caller>,
         request: &Request<Body>,
     ) -> Result<Call, Problem> {
@@ -185,7 +185,7 @@ impl Shared {
             None if streams => Duration::from_secs(365 * 24 * 3600),
             None => self.rules.deadline,
         };
-        let mut call = Call::local(caller, &method.path, now, allowed);
+        let mut call = Call::local(caller, method.path.as_str(), now, allowed);
         if let Some(context) = header(TRACEPARENT).filter(|text| call::is_traceparent(text)) {
             context.clone_into(&mut call.traceparent);
         }
@@ -219,10 +219,10 @@ impl Shared {
         Ok(caller)
     }
 
-    fn count(&self, method: &Method, code: Code, begun: Instant) {
+    fn count(&self, method: &'static Method, code: Code, begun: Instant) {
         let attributes = [
             KeyValue::new("jkn.process", self.rules.process),
-            KeyValue::new("rpc.method", method.path.clone()),
+            KeyValue::new("rpc.method", method.path.as_str()),
             KeyValue::new("rpc.response.status_code", telemetry::code_name(code)),
         ];
         let seconds = begun.elapsed().as_secs_f64();

@@ -7,8 +7,8 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use crate::Problem;
@@ -22,68 +22,46 @@ pub struct Limits {
     pub stop: Option<(CancellationToken, &'static str)>,
 }
 
-impl Limits {
-    /// The limit that is exceeded already.
-    #[must_use]
-    pub fn exceeded(&self) -> Option<Problem> {
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Some(Problem::deadline_passed());
-        }
-        let (stop, process) = self.stop.as_ref()?;
-        stop.is_cancelled().then(|| Problem::stopping(process))
-    }
-
-    /// Waits for the first limit to be exceeded; for ever when there is none.
-    pub async fn over(self) -> Problem {
-        let deadline = async {
-            match self.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        let stop = async {
-            match &self.stop {
-                Some((stop, process)) => {
-                    stop.cancelled().await;
-                    *process
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = deadline => Problem::deadline_passed(),
-            process = stop => Problem::stopping(process),
-        }
-    }
-}
-
-/// The limits of an answer whose body is under way.
+/// Watches over a call until its answer has ended.
 #[derive(Default)]
 pub struct Watch {
     limits: Limits,
-    over: Option<Pin<Box<dyn Future<Output = Problem> + Send>>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Watch {
-    /// Watches over an answer.
+    /// Watches over a call.
     #[must_use]
     pub fn over(limits: Limits) -> Self {
-        Self { limits, over: None }
+        Self { limits, sleep: None, stopped: None }
     }
 
     /// The limit that is exceeded already; asked when there is something to pass on.
     #[must_use]
     pub fn exceeded(&self) -> Option<Problem> {
-        self.limits.exceeded()
+        if self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Some(Problem::deadline_passed());
+        }
+        let (stop, process) = self.limits.stop.as_ref()?;
+        stop.is_cancelled().then(|| Problem::stopping(process))
     }
 
     /// The limit that is exceeded; asked when there is nothing to pass on, and wakes when that changes.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Problem> {
-        if self.limits.deadline.is_none() && self.limits.stop.is_none() {
-            return Poll::Pending;
+        if let Some(deadline) = self.limits.deadline {
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if sleep.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Problem::deadline_passed());
+            }
         }
-        let over = self.over.get_or_insert_with(|| Box::pin(self.limits.clone().over()));
-        over.as_mut().poll(context)
+        if let Some((stop, process)) = &self.limits.stop {
+            let stopped = self.stopped.get_or_insert_with(|| Box::pin(stop.clone().cancelled_owned()));
+            if stopped.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Problem::stopping(process));
+            }
+        }
+        Poll::Pending
     }
 }
 

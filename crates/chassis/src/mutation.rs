@@ -74,7 +74,7 @@ impl Mutation {
         Self {
             caller: call.caller.to_string(),
             request_id: request_id.0,
-            method: call.method.clone(),
+            method: call.method.to_string(),
             request_hash: Sha256::digest(request.encode_to_vec()).to_vec(),
             traceparent: call.traceparent.clone(),
         }
