@@ -38,7 +38,7 @@ pub(crate) fn headers(
             onward.insert(call::TIMEOUT, left);
         }
     }
-    if let Some(traceparent) = observed.traceparent() {
+    if let Ok(traceparent) = HeaderValue::from_str(observed.traceparent()) {
         onward.insert(call::TRACEPARENT, traceparent);
     }
     onward

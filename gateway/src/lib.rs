@@ -21,7 +21,7 @@ use chassis::{
     limits::{Limits, Watch},
     listen::{self, Port},
     reload::Reloaded,
-    telemetry::Telemetry,
+    telemetry::{self, Telemetry},
 };
 use http::{HeaderValue, Method as Verb, Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
@@ -207,7 +207,11 @@ impl Connection {
         let mut call = Call::begin(&self.parts.meters, route.as_ref().ok(), request.headers());
         let span = call.span().clone();
         let answered = match route {
-            Ok(route) => self.exchange(route, request, &mut call).instrument(span).await,
+            Ok(route) => {
+                let trace = call.traceparent().to_owned();
+                let exchanged = self.exchange(route, request, &mut call).instrument(span);
+                telemetry::in_trace(trace, exchanged).await
+            }
             Err(problem) => Err(problem),
         };
         match answered {

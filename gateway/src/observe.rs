@@ -10,11 +10,11 @@ use std::{
 };
 
 use chassis::{call, telemetry, upstream::Outcome};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
-use tracing::{Span, field::Empty};
+use tracing::Span;
 
 use crate::{NAME, route::Route};
 
@@ -69,18 +69,7 @@ impl Call {
         };
         let given = headers.get(call::TRACEPARENT).and_then(|value| value.to_str().ok());
         let given = given.filter(|text| call::is_traceparent(text));
-        let traceparent = given.map_or_else(call::new_traceparent, str::to_owned);
-        let span = tracing::info_span!(
-            "call",
-            otel.name = method,
-            otel.kind = "server",
-            rpc.system = "grpc",
-            rpc.response.status_code = Empty,
-            traceparent,
-        );
-        if given.is_some() {
-            telemetry::continue_trace(&span, &traceparent);
-        }
+        let span = telemetry::call_span(method, None, given);
         meters.active.fetch_add(1, Ordering::Relaxed);
         Self {
             meters: Arc::clone(meters),
@@ -88,7 +77,8 @@ impl Call {
             method,
             system,
             code: Code::Cancelled,
-            traceparent: telemetry::traceparent_of(&span).unwrap_or(traceparent),
+            traceparent: telemetry::traceparent_of(&span)
+                .unwrap_or_else(|| given.map_or_else(call::new_traceparent, str::to_owned)),
             span,
             places: Vec::with_capacity(2),
             outcome: None,
@@ -100,9 +90,9 @@ impl Call {
         &self.span
     }
 
-    /// The trace context for the next hop.
-    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(&self.traceparent).ok()
+    /// The trace context for the next hop and for the log.
+    pub(crate) fn traceparent(&self) -> &str {
+        &self.traceparent
     }
 
     /// The name of the service that answers.

@@ -115,9 +115,10 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
             let refused = shared.refuse(method, Problem::overloaded(), begun);
             return Box::pin(std::future::ready(Ok(refused)));
         };
-        let span = telemetry::call_span(method, request.headers(), &call);
+        let given = request.headers().contains_key(TRACEPARENT).then_some(call.traceparent.as_str());
+        let span = telemetry::call_span(&method.path, Some(call.caller.kind), given);
         let traceparent = telemetry::traceparent_of(&span).unwrap_or_else(|| call.traceparent.clone());
-        let deadline = call.deadline;
+        let (deadline, trace) = (call.deadline, traceparent.clone());
         request.extensions_mut().insert(Call { traceparent: traceparent.clone(), ..call });
         let handled = async move {
             let answer = AssertUnwindSafe(routes.call(request)).catch_unwind();
@@ -142,7 +143,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
             }
             Ok(Response::from_parts(head, Answer { body, watch, counted: Some(counted) }))
         };
-        Box::pin(handled.instrument(span))
+        Box::pin(telemetry::in_trace(trace, handled.instrument(span)))
     }
 }
 

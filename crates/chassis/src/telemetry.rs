@@ -3,13 +3,12 @@
 //!
 //! Never logged, traced or counted by: NIK, card number, name, diagnosis.
 
-use std::{collections::HashMap, env, io::IsTerminal};
+use std::{collections::HashMap, env, fmt, future::Future, io::IsTerminal, sync::OnceLock};
 
-use http::HeaderMap;
 use opentelemetry::{
     global,
     metrics::Histogram,
-    propagation::{Extractor, TextMapPropagator},
+    propagation::TextMapPropagator,
     trace::{TraceContextExt, TracerProvider},
 };
 use opentelemetry_otlp::{MetricExporter, SpanExporter};
@@ -17,12 +16,19 @@ use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use prometheus::{Encoder, Registry, TextEncoder};
+use proto::options::v1::InstitutionKind;
 use tonic::Code;
-use tracing::Span;
+use tracing::{Event, Span, Subscriber, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
-use crate::{Call, call::TRACEPARENT, contract::Method};
+use crate::call::TRACEPARENT;
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +63,7 @@ pub fn start(process: &str, format: LogFormat, filter: &str) -> anyhow::Result<T
     let meters = meters.build();
     global::set_meter_provider(meters.clone());
 
+    let _set_before = EXPORTED.set(configured("TRACES"));
     let tracers = if configured("TRACES") {
         let exporter = SpanExporter::builder().with_tonic().build()?;
         Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
@@ -71,8 +78,14 @@ pub fn start(process: &str, format: LogFormat, filter: &str) -> anyhow::Result<T
 
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match format {
-        LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
-        LogFormat::Json => logs.json().flatten_event(true).boxed(),
+        LogFormat::Human => {
+            let logs = logs.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            logs.map_event_format(|format| InTrace { format, json: false }).boxed()
+        }
+        LogFormat::Json => {
+            let logs = logs.json().flatten_event(true);
+            logs.map_event_format(|format| InTrace { format, json: true }).boxed()
+        }
     };
     tracing_subscriber::registry()
         .with(logs.with_filter(EnvFilter::try_new(filter)?))
@@ -154,37 +167,86 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
-struct Headers<'a>(&'a HeaderMap);
+/// Whether traces go to a collector.
+static EXPORTED: OnceLock<bool> = OnceLock::new();
 
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
-    }
+tokio::task_local! {
+    /// The trace context of the call that a task answers, for the lines of its log. A span for each call would cost as
+    /// much as all else that is observed of it, and most calls are not sampled.
+    static TRACE: String;
 }
 
-/// The span of a call, in the trace its caller is in.
-pub(crate) fn call_span(method: &Method, headers: &HeaderMap, call: &Call) -> Span {
+/// Does the work of a call, whose trace context then stands in each line of the log.
+pub fn in_trace<F: Future>(traceparent: String, work: F) -> impl Future<Output = F::Output> {
+    TRACE.scope(traceparent, work)
+}
+
+/// The span of a call, in the trace its caller is in. None where nobody would see it: without a collector, or in a
+/// trace that its beginner did not sample.
+#[must_use]
+pub fn call_span(method: &'static str, caller: Option<InstitutionKind>, given: Option<&str>) -> Span {
+    if !EXPORTED.get().copied().unwrap_or_default() || given.is_some_and(|given| !is_sampled(given)) {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         "call",
-        otel.name = %method.path,
+        otel.name = method,
         otel.kind = "server",
         rpc.system = "grpc",
-        caller.kind = %crate::identity::kind_name(call.caller.kind),
-        traceparent = %call.traceparent,
+        rpc.response.status_code = Empty,
+        caller.kind = Empty,
     );
-    if headers.contains_key(TRACEPARENT) {
-        let _no_exporter = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
+    if let Some(kind) = caller {
+        span.record("caller.kind", crate::identity::kind_name(kind));
+    }
+    if let Some(given) = given {
+        continue_trace(&span, given);
     }
     span
+}
+
+/// Whether the flags of a `traceparent` say that the trace is kept.
+fn is_sampled(traceparent: &str) -> bool {
+    let flags = traceparent.rsplit('-').next().and_then(|flags| u8::from_str_radix(flags, 16).ok());
+    flags.is_some_and(|flags| flags & 1 == 1)
+}
+
+/// Adds the trace context of the call to the lines of its log.
+struct InTrace<F> {
+    format: F,
+    json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for InTrace<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Ok(traceparent) = TRACE.try_with(String::clone) else {
+            return self.format.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{').filter(|_| self.json) {
+            Some(fields) => write!(writer, "{{\"traceparent\":\"{traceparent}\",{fields}"),
+            None => writeln!(writer, "{} traceparent={traceparent}", line.trim_end()),
+        }
+    }
 }
 
 /// The trace context of a span; `None` when traces are not exported.
 #[must_use]
 pub fn traceparent_of(span: &Span) -> Option<String> {
+    if span.is_none() {
+        return None;
+    }
     let context = span.context();
     if !context.span().span_context().is_valid() {
         return None;
@@ -207,4 +269,67 @@ pub fn continue_trace(span: &Span, traceparent: &str) {
 /// Links a span to the trace of a text `traceparent`.
 pub(crate) fn link_trace(span: &Span, traceparent: &str) {
     span.add_link(context_of(traceparent).span().span_context().clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_a_call_names_its_trace_for_a_person_and_for_a_machine() {
+        let trace = crate::call::new_traceparent();
+        for json in [false, true] {
+            let lines = Lines::default();
+            let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_ansi(false);
+            let layer = if json {
+                layer.json().flatten_event(true).map_event_format(|format| InTrace { format, json }).boxed()
+            } else {
+                layer.map_event_format(|format| InTrace { format, json }).boxed()
+            };
+            let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+            tracing::info!(n = 1, "outside");
+            in_trace(trace.clone(), async { tracing::info!(n = 2, "inside") }).await;
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let [outside, inside] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+            assert!(!outside.contains("traceparent"), "{outside}");
+            if json {
+                let line: serde_json::Value = serde_json::from_str(inside).unwrap();
+                assert_eq!((line["traceparent"].as_str(), line["n"].as_i64()), (Some(&*trace), Some(2)));
+            } else {
+                assert!(inside.ends_with(&format!("traceparent={trace}")), "{inside}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_sampled_trace_is_sampled() {
+        assert!(!is_sampled(&crate::call::new_traceparent()));
+        assert!(is_sampled("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        assert!(!is_sampled(""));
+    }
 }
