@@ -1,8 +1,9 @@
 # `make run` and `make test` are all that is needed; the rest is for those who change the mesh.
 CARGO ?= cargo
-JKN = $(or $(CARGO_TARGET_DIR),target)/debug/jkn
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+JKN = $(TARGET)/debug/jkn
 
-.PHONY: run test lint contracts manifests documents queries accept-contracts clean-data
+.PHONY: run test bench lint contracts manifests documents queries accept-contracts clean-data
 
 ## Install what is missing, build, start the mesh, walk the journey, stay up until Ctrl-C.
 run:
@@ -16,6 +17,12 @@ test:
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
 	$(CARGO) run --quiet --bin stop-test-postgres
+
+## Measure the mesh beside its peers: REPS=n repetitions, ROW=name for one row; docs/benchmarks.md tells how to read it.
+bench:
+	@tools/install bench
+	$(CARGO) build --workspace --release
+	$(TARGET)/release/bench --nginx "$$(tools/install --path nginx)" $(REPS:%=--reps %) $(ROW:%=--row %)
 
 ## Format and lints; a warning is an error.
 lint:
