@@ -31,7 +31,7 @@ pub(super) async fn open_all(call: &Call, connections: usize) -> anyhow::Result<
                 authority: tls.authority.clone(),
                 assertion_key: std::path::PathBuf::new(),
             };
-            let config = Arc::new(chassis::tls::client_config(&files)?);
+            let config = chassis::tls::client(&files)?.current();
             Some((TlsConnector::from(config), ServerName::try_from(tls.server.clone())?))
         }
     };
