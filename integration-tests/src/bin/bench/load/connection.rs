@@ -1,6 +1,5 @@
 //! Connections of the load generator.
 
-use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
