@@ -127,7 +127,7 @@ impl Wage {
 }
 
 /// One member of the family, as far as the account needs to know.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Covered {
     pub(crate) relation: Relation,
     pub(crate) from: Date,
@@ -137,7 +137,7 @@ pub(crate) struct Covered {
 }
 
 /// A payment; `first` and `last` are the first days of the months it paid.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
     pub(crate) posting_id: Uuid,
     pub(crate) paid_on: Date,

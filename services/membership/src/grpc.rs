@@ -16,6 +16,7 @@ use chassis::{
 };
 use jiff::civil::Date;
 use proto::membership::v1::{self as pb, membership_service_server::MembershipService};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
@@ -26,8 +27,9 @@ use crate::{
     facility::Facilities,
     family::FamilyRule,
     fktp_choice::ChoiceRule,
+    lookup::Reads,
     registry::Registry,
-    store::{self, Key, Record},
+    store::{Key, Record},
 };
 
 /// The policies of the service.
@@ -87,29 +89,44 @@ pub struct Membership {
     pub(crate) db: Db,
     pub(crate) facilities: Facilities,
     pub(crate) registry: Registry,
+    pub(crate) reads: Reads,
     pub(crate) rules: Arc<Rules>,
 }
 
 impl Membership {
-    /// The handlers over a database, the accreditation service and the civil registry that the settings name.
+    /// The handlers over a database, the accreditation service and the civil registry that the settings name; and the
+    /// work beside the calls without which they are not answered.
     ///
     /// # Errors
     /// When the settings name no civil registry that can be asked.
-    pub fn new(db: Db, accreditation: Upstream, settings: &Settings, rules: Rules) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub fn new(
+        db: Db,
+        accreditation: Upstream,
+        settings: &Settings,
+        rules: Rules,
+        stop: CancellationToken,
+    ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
+        let (reads, work) = Reads::new(db.pool.clone(), stop);
+        let handlers = Self {
             db,
             facilities: Facilities::new(accreditation),
             registry: Registry::new(&settings.civil_registry)?,
+            reads,
             rules: Arc::new(rules),
-        })
+        };
+        Ok((handlers, work))
     }
 
-    /// The member that a key names on a day. Of a person who was registered anew it is the latest record by then.
-    async fn find(&self, key: &Key, day: Date) -> Result<Record, Error> {
-        let mut records = store::records(&self.db.pool, std::slice::from_ref(key)).await?;
-        let place = records.iter().rposition(|record| record.covered_from <= day).unwrap_or(0);
-        if records.is_empty() { Err(Error::MemberNotFound) } else { Ok(records.swap_remove(place)) }
+    /// The member that a key names on a day.
+    async fn find(&self, key: &Key, day: Date) -> Result<Arc<Record>, Error> {
+        latest(&self.reads.ask(key).await?, day)
     }
+}
+
+/// Of the records of a person who was registered anew, the latest that had begun by the day.
+fn latest(records: &[Arc<Record>], day: Date) -> Result<Arc<Record>, Error> {
+    let begun = records.iter().rfind(|record| record.covered_from <= day);
+    begun.or_else(|| records.first()).map(Arc::clone).ok_or(Error::MemberNotFound)
 }
 
 /// A call's message and what is known of the call, handed to the part that answers.

@@ -126,8 +126,10 @@ impl House {
                 timeout_milliseconds: 500,
             },
         };
-        let service =
-            Membership::new(db.clone(), accreditation, &settings, Rules::compiled_in().unwrap()).unwrap();
+        let rules = Rules::compiled_in().unwrap();
+        let (service, answering) =
+            Membership::new(db.clone(), accreditation, &settings, rules, stop.clone()).unwrap();
+        tokio::spawn(answering);
         let at = "2026-11-22T03:00:00Z".parse().unwrap();
         Self { service, residents, db, at, address, database, _stop: stop.drop_guard() }
     }
