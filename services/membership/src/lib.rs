@@ -7,7 +7,7 @@
 //!
 //! - `family`, `fktp_choice`, `contribution`, `eligibility`: the rules, over plain types
 //! - `registry`, `facility`: those whom it asks
-//! - `lookup`: what a key names, asked by many at once
+//! - `lookup`: what a key names, asked by many at once or known from a moment ago
 //! - `grpc`: parse, call, map; `store`: the tables; `error`: refusals and their status codes
 
 mod config;
