@@ -127,7 +127,7 @@ impl Wage {
 }
 
 /// One member of the family, as far as the account needs to know.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Covered {
     pub(crate) relation: Relation,
     pub(crate) from: Date,
@@ -137,7 +137,7 @@ pub(crate) struct Covered {
 }
 
 /// A payment; `first` and `last` are the first days of the months it paid.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
     pub(crate) posting_id: Uuid,
     pub(crate) paid_on: Date,
@@ -314,11 +314,16 @@ impl<'a> Account<'a> {
             payments.iter().map(|payment| next_month(payment.last)).max().map_or(from, |next| next.max(from));
         // A payment with an earlier day may be posted after a later one and pay the months behind it: on the days
         // between the two, the months of the later one were not paid yet.
-        let is_behind = |payment: &&Payment| payment.first < begin && !payments.contains(payment);
+        let mut counted = payments.iter().peekable();
+        let is_behind = |payment: &&Payment| {
+            // The payments that count are some of the account's own, in the same order.
+            counted.next_if(|one| std::ptr::eq(**one, *payment)).is_none() && payment.first < begin
+        };
         let behind: Vec<_> = self.payments.iter().filter(is_behind).collect();
         let paid_later =
             |month: Date| behind.iter().any(|payment| payment.first <= month && month <= payment.last);
-        Ok(months(from, day)
+        let oldest = if behind.is_empty() { begin } else { from };
+        Ok(months(oldest, day)
             .filter(|month| *month >= begin || paid_later(*month))
             .filter(|month| !self.covered_in(*month).is_empty())
             .collect())

@@ -37,8 +37,7 @@ impl Rule for FamilyRule {
 }
 
 /// Place of a member in the family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Relation {
     Head,
     Spouse,
@@ -80,7 +79,7 @@ impl Ended {
 }
 
 /// The terms of a family from a day on; `to` is the first day on which they no longer hold.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) from: Date,
     pub(crate) to: Option<Date>,

@@ -25,7 +25,7 @@ impl Rule for ChoiceRule {
 }
 
 /// A choice; `to` is the first day on which it no longer holds.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) from: Date,
     pub(crate) to: Option<Date>,

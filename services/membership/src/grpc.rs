@@ -11,12 +11,15 @@ mod update;
 use std::sync::Arc;
 
 use chassis::{
-    Db, Upstream,
+    Db, Problem, Upstream, Write,
     policy::{Dated, Mistake},
 };
 use jiff::civil::Date;
+use prost::Message;
 use proto::membership::v1::{self as pb, membership_service_server::MembershipService};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
 use crate::{
     config::Settings,
@@ -26,8 +29,9 @@ use crate::{
     facility::Facilities,
     family::FamilyRule,
     fktp_choice::ChoiceRule,
+    lookup::Lookup,
     registry::Registry,
-    store::{self, Key, Record},
+    store::{Key, Record},
 };
 
 /// The policies of the service.
@@ -87,29 +91,57 @@ pub struct Membership {
     pub(crate) db: Db,
     pub(crate) facilities: Facilities,
     pub(crate) registry: Registry,
+    pub(crate) lookup: Lookup,
     pub(crate) rules: Arc<Rules>,
 }
 
 impl Membership {
-    /// The handlers over a database, the accreditation service and the civil registry that the settings name.
+    /// The handlers over a database, the accreditation service and the civil registry that the settings name; and the
+    /// work beside the calls without which they are not answered.
     ///
     /// # Errors
     /// When the settings name no civil registry that can be asked.
-    pub fn new(db: Db, accreditation: Upstream, settings: &Settings, rules: Rules) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub fn new(
+        db: Db,
+        accreditation: Upstream,
+        settings: &Settings,
+        rules: Rules,
+        stop: CancellationToken,
+    ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
+        let (lookup, work) = Lookup::new(db.pool.clone(), settings.cache_records, stop);
+        let handlers = Self {
             db,
             facilities: Facilities::new(accreditation),
             registry: Registry::new(&settings.civil_registry)?,
+            lookup,
             rules: Arc::new(rules),
-        })
+        };
+        Ok((handlers, work))
     }
 
-    /// The member that a key names on a day. Of a person who was registered anew it is the latest record by then.
-    async fn find(&self, key: &Key, day: Date) -> Result<Record, Error> {
-        let mut records = store::records(&self.db.pool, std::slice::from_ref(key)).await?;
-        let place = records.iter().rposition(|record| record.covered_from <= day).unwrap_or(0);
-        if records.is_empty() { Err(Error::MemberNotFound) } else { Ok(records.swap_remove(place)) }
+    /// The member that a key names on a day.
+    async fn find(&self, key: &Key, day: Date) -> Result<Arc<Record>, Error> {
+        latest(&self.lookup.now(key).await?, day)
     }
+
+    /// The same, as it was at some moment of the last half second.
+    async fn find_lately(&self, key: &Key, day: Date) -> Result<Arc<Record>, Error> {
+        latest(&self.lookup.lately(key).await?, day)
+    }
+
+    /// Commits the change of a family. Whoever asks here after the answer finds what was written.
+    async fn commit<R: Message>(&self, write: Write, family_id: Uuid, answer: R) -> Result<R, Problem> {
+        let outcome = write.commit(answer).await;
+        // Also when the outcome is unknown: it may have been written.
+        self.lookup.changed([&family_id], None);
+        outcome
+    }
+}
+
+/// Of the records of a person who was registered anew, the latest that had begun by the day.
+fn latest(records: &[Arc<Record>], day: Date) -> Result<Arc<Record>, Error> {
+    let begun = records.iter().rfind(|record| record.covered_from <= day);
+    begun.or_else(|| records.first()).map(Arc::clone).ok_or(Error::MemberNotFound)
 }
 
 /// A call's message and what is known of the call, handed to the part that answers.

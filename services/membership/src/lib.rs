@@ -7,6 +7,7 @@
 //!
 //! - `family`, `fktp_choice`, `contribution`, `eligibility`: the rules, over plain types
 //! - `registry`, `facility`: those whom it asks
+//! - `lookup`: what a key names, asked by many at once or known from a moment ago
 //! - `grpc`: parse, call, map; `store`: the tables; `error`: refusals and their status codes
 
 mod config;
@@ -17,6 +18,7 @@ mod facility;
 mod family;
 mod fktp_choice;
 pub mod grpc;
+mod lookup;
 mod registry;
 mod store;
 
@@ -48,7 +50,13 @@ impl chassis::Service for Membership {
             family: start.policy(grpc::FAMILY.0, grpc::FAMILY.1)?,
         };
         let accreditation = start.upstream("accreditation")?;
-        let grpc = grpc::Membership::new(start.db()?.clone(), accreditation, &start.settings, rules)?;
-        Ok(chassis::Parts::new().serve(MembershipServiceServer::new(grpc)))
+        let (grpc, work) = grpc::Membership::new(
+            start.db()?.clone(),
+            accreditation,
+            &start.settings,
+            rules,
+            start.stop.clone(),
+        )?;
+        Ok(chassis::Parts::new().serve(MembershipServiceServer::new(grpc)).task("lookup", work))
     }
 }

@@ -1,29 +1,44 @@
 //! Every SQL statement of the service. What it reads for a question is one statement over an array of keys, so that
 //! questions asked at the same time can be answered together.
 
+mod changes;
+mod history;
 mod import;
 mod write;
 
+pub(crate) use changes::*;
 pub(crate) use import::*;
 pub(crate) use write::*;
 
 use jiff::{Timestamp, civil::Date};
-use sqlx::{PgConnection, PgExecutor, types::Json};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 use vocabulary::{CardNumber, Masked, MemberId, Nik};
 
 use crate::{
     contribution::{Covered, Payment},
+    eligibility::Judged,
     family::Terms,
     fktp_choice::Choice,
 };
 
 /// How a member is named.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Member(MemberId),
     Card(CardNumber),
     Nik(Nik),
+}
+
+impl Key {
+    /// Whether it names the member of a record.
+    pub(crate) fn names(&self, record: &Record) -> bool {
+        match self {
+            Self::Member(id) => record.member_id == id.uuid(),
+            Self::Card(card) => record.card_number.expose() == card.expose(),
+            Self::Nik(nik) => record.nik.expose() == nik.expose(),
+        }
+    }
 }
 
 /// A member with everything that the rules ask about.
@@ -50,6 +65,7 @@ pub(crate) struct Record {
     pub(crate) choices: Vec<Choice>,
     pub(crate) payments: Vec<Payment>,
     pub(crate) members: Vec<Covered>,
+    pub(crate) judged: Judged,
 }
 
 /// The members that any of the keys names, the earliest registered first. A NIK names several when the person was
@@ -65,24 +81,23 @@ pub(crate) async fn records(executor: impl PgExecutor<'_>, keys: &[Key]) -> sqlx
             Key::Nik(nik) => niks.push(nik.expose().to_owned()),
         }
     }
+    // Histories come as arrays of rows: half the work of JSON, on both sides.
     let rows = sqlx::query!(
         r#"select m.member_id, m.family_id, m.nik, m.card_number, m.name, m.birth_date, m.sex, m.relation, m.region_code,
                   m.address, m.phone, m.covered_from, m.ended_on, m.ended_why, m.nik_result, m.nik_discrepancies,
                   m.nik_checked_at, m.updated_at,
-                  (select coalesce(jsonb_agg(jsonb_build_object('from', t.valid_from, 'to', t.valid_to,
-                              'segment', t.segment, 'class', t.care_class, 'wage', t.monthly_wage_rupiah)
-                              order by t.valid_from), '[]')
-                     from family_terms t where t.family_id = m.family_id) as "terms!: Json<Vec<Terms>>",
-                  (select coalesce(jsonb_agg(jsonb_build_object('from', c.valid_from, 'to', c.valid_to,
-                              'fktp', c.fktp_code) order by c.valid_from), '[]')
-                     from fktp_choice c where c.member_id = m.member_id) as "choices!: Json<Vec<Choice>>",
-                  (select coalesce(jsonb_agg(jsonb_build_object('posting_id', p.posting_id, 'paid_on', p.paid_on,
-                              'first', p.first_month, 'last', p.last_month)
-                              order by p.paid_on, p.posted_at, p.posting_id), '[]')
-                     from contribution_posting p where p.family_id = m.family_id) as "payments!: Json<Vec<Payment>>",
-                  (select jsonb_agg(jsonb_build_object('relation', f.relation, 'from', f.covered_from,
-                              'ended_on', f.ended_on, 'region', f.region_code) order by f.member_id)
-                     from member f where f.family_id = m.family_id) as "members!: Json<Vec<Covered>>"
+                  array(select (t.valid_from, t.valid_to, t.segment, t.care_class, t.monthly_wage_rupiah)
+                          from family_terms t where t.family_id = m.family_id
+                         order by t.valid_from) as "terms!: Vec<history::Terms>",
+                  array(select (c.valid_from, c.valid_to, c.fktp_code)
+                          from fktp_choice c where c.member_id = m.member_id
+                         order by c.valid_from) as "choices!: Vec<history::Choice>",
+                  array(select (p.posting_id, p.paid_on, p.first_month, p.last_month)
+                          from contribution_posting p where p.family_id = m.family_id
+                         order by p.paid_on, p.posted_at, p.posting_id) as "payments!: Vec<history::Payment>",
+                  array(select (f.relation, f.covered_from, f.ended_on, f.region_code)
+                          from member f where f.family_id = m.family_id
+                         order by f.member_id) as "members!: Vec<history::Covered>"
              from member m
             where m.member_id = any($1) or m.card_number = any($2) or m.nik = any($3)
             order by m.covered_from, m.member_id"#,
@@ -92,33 +107,35 @@ pub(crate) async fn records(executor: impl PgExecutor<'_>, keys: &[Key]) -> sqlx
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Record {
-            member_id: row.member_id,
-            family_id: row.family_id,
-            nik: row.nik.into(),
-            card_number: row.card_number.into(),
-            name: row.name.into(),
-            birth_date: row.birth_date.to_jiff(),
-            sex: row.sex,
-            relation: row.relation,
-            region_code: row.region_code,
-            address: row.address.into(),
-            phone: row.phone.into(),
-            covered_from: row.covered_from.to_jiff(),
-            ended_on: row.ended_on.map(|day| day.to_jiff()),
-            ended_why: row.ended_why,
-            nik_result: row.nik_result,
-            nik_discrepancies: row.nik_discrepancies,
-            nik_checked_at: row.nik_checked_at.map(|at| at.to_jiff()),
-            updated_at: row.updated_at.to_jiff(),
-            terms: row.terms.0,
-            choices: row.choices.0,
-            payments: row.payments.0,
-            members: row.members.0,
+    rows.into_iter()
+        .map(|row| {
+            Ok(Record {
+                member_id: row.member_id,
+                family_id: row.family_id,
+                nik: row.nik.into(),
+                card_number: row.card_number.into(),
+                name: row.name.into(),
+                birth_date: row.birth_date.to_jiff(),
+                sex: row.sex,
+                relation: row.relation,
+                region_code: row.region_code,
+                address: row.address.into(),
+                phone: row.phone.into(),
+                covered_from: row.covered_from.to_jiff(),
+                ended_on: row.ended_on.map(|day| day.to_jiff()),
+                ended_why: row.ended_why,
+                nik_result: row.nik_result,
+                nik_discrepancies: row.nik_discrepancies,
+                nik_checked_at: row.nik_checked_at.map(|at| at.to_jiff()),
+                updated_at: row.updated_at.to_jiff(),
+                terms: history::read(row.terms, history::terms)?,
+                choices: history::read(row.choices, history::choice)?,
+                payments: history::read(row.payments, history::payment)?,
+                members: history::read(row.members, history::covered)?,
+                judged: Judged::default(),
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// The member that a key names.

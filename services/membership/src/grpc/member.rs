@@ -1,5 +1,7 @@
 //! Reading a member, the choice of facility, and what the civil registry says.
 
+use std::sync::Arc;
+
 use chassis::{Begun, Call, Fields, Mutation, RequestId, Write, page, page::Page, time::to_proto};
 use proto::{membership::v1 as pb, options::v1::InstitutionKind};
 use tonic::Status;
@@ -19,7 +21,7 @@ use crate::{
 const PROOF_LENGTH: usize = 64;
 
 /// A first-level facility finds the members that chose it; all others are not found.
-fn visible(call: &Call, record: Record) -> Result<Record, Error> {
+fn visible(call: &Call, record: Arc<Record>) -> Result<Arc<Record>, Error> {
     let chose = |code: &str| {
         record
             .choices
@@ -159,7 +161,7 @@ impl Membership {
             member: Some(map::member(&after, call.today)),
             effective_from: from.to_string(),
         };
-        Ok(write.commit(answer).await?)
+        Ok(self.commit(write, before.family_id, answer).await?)
     }
 
     pub(super) async fn verify(
@@ -212,9 +214,8 @@ impl Membership {
         };
         write.emit(&before.member_id.to_string(), &event).await?;
         let verification = Some(pb::NikVerification { result, discrepancies, checked_at });
-        Ok(write
-            .commit(pb::VerifyNikResponse { member_id: before.member_id.to_string(), verification })
-            .await?)
+        let answer = pb::VerifyNikResponse { member_id: before.member_id.to_string(), verification };
+        Ok(self.commit(write, before.family_id, answer).await?)
     }
 }
 
