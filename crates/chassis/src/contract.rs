@@ -5,7 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
-use prost_reflect::{DynamicMessage, MethodDescriptor, ReflectMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage};
 use proto::options::v1::{Effect, InstitutionKind};
 
 use crate::Caller;
@@ -54,15 +54,17 @@ pub fn methods() -> impl Iterator<Item = &'static Method> {
 }
 
 static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
-    let ours = proto::pool().services().filter(|s| s.package_name().starts_with("jkn."));
-    ours.flat_map(|s| s.methods().filter_map(|m| read(&m)).collect::<Vec<_>>())
+    // Read once and let go: descriptors of every contract take megabytes, and a process serves one of them.
+    let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).expect("the build decoded these bytes");
+    let ours = pool.services().filter(|s| s.package_name().starts_with("jkn."));
+    ours.flat_map(|s| s.methods().filter_map(|m| read(&pool, &m)).collect::<Vec<_>>())
         .map(|m| (m.path.clone(), m))
         .collect()
 });
 
-fn read(method: &MethodDescriptor) -> Option<Method> {
+fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<Method> {
     let service = method.parent_service();
-    let extension = proto::pool().get_extension_by_name("jkn.options.v1.policy")?;
+    let extension = pool.get_extension_by_name("jkn.options.v1.policy")?;
     let options = method.options();
     let policy = options.get_extension(&extension);
     let policy: &DynamicMessage = policy.as_message()?;

@@ -95,12 +95,6 @@ pub async fn run<S: Service>(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     parts.routes.add_service(health_service);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-    };
-    parts.routes.add_service(reflection().build_v1()?);
-    parts.routes.add_service(reflection().build_v1alpha()?);
     if let Some(db) = &db {
         parts.routes.add_service(FeedServiceServer::new(Served { db: db.clone(), source: S::NAME }));
         parts.served.push(FEED);

@@ -100,7 +100,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
         let mut routes = self.intake.routes.clone();
         let mut request = request.map(Body::new);
         let Some(method) = contract::method(request.uri().path()) else {
-            // Health and reflection: they are not of the mesh's contracts and tell nothing of it.
+            // Health: it is not of the mesh's contracts and tells nothing of it.
             return Box::pin(async move {
                 let response = routes.call(request).await?;
                 Ok(response.map(|body| Answer { body, watch: shared.until_stop(None), counted: None }))

@@ -1,6 +1,5 @@
 //! Connections of the load generator.
 
-
 use bytes::Bytes;
 use h2::client::SendRequest;
 use rustls::pki_types::ServerName;
