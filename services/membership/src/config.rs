@@ -10,6 +10,8 @@ pub(crate) const DEFAULTS: &str = include_str!("../config.default.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
+    /// How many looked-up keys are remembered with their records.
+    pub cache_records: usize,
     /// How the civil registry is reached.
     pub civil_registry: CivilRegistry,
 }

@@ -314,11 +314,16 @@ impl<'a> Account<'a> {
             payments.iter().map(|payment| next_month(payment.last)).max().map_or(from, |next| next.max(from));
         // A payment with an earlier day may be posted after a later one and pay the months behind it: on the days
         // between the two, the months of the later one were not paid yet.
-        let is_behind = |payment: &&Payment| payment.first < begin && !payments.contains(payment);
+        let mut counted = payments.iter().peekable();
+        let is_behind = |payment: &&Payment| {
+            // The payments that count are some of the account's own, in the same order.
+            counted.next_if(|one| std::ptr::eq(**one, *payment)).is_none() && payment.first < begin
+        };
         let behind: Vec<_> = self.payments.iter().filter(is_behind).collect();
         let paid_later =
             |month: Date| behind.iter().any(|payment| payment.first <= month && month <= payment.last);
-        Ok(months(from, day)
+        let oldest = if behind.is_empty() { begin } else { from };
+        Ok(months(oldest, day)
             .filter(|month| *month >= begin || paid_later(*month))
             .filter(|month| !self.covered_in(*month).is_empty())
             .collect())

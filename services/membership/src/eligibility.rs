@@ -1,5 +1,7 @@
 //! Whether a member is eligible for care on a day, from the history of membership, terms, choices and payments.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chassis::{
     Problem,
     policy::{Dated, Rule},
@@ -85,6 +87,37 @@ pub(crate) struct Verdict {
     pub(crate) arrears_months: usize,
     pub(crate) arrears: Rupiah,
     pub(crate) penalty: Option<Penalty>,
+}
+
+/// Verdicts on one record. Neither what was read nor the policies change, so what was judged is not judged again.
+#[derive(Debug, Default)]
+pub(crate) struct Judged(Mutex<Vec<(Date, Care, Arc<Verdict>)>>);
+
+impl Judged {
+    /// Most verdicts kept of a record: two kinds of care, today and the day before or after.
+    const MOST: usize = 4;
+
+    /// The verdict on a day, by the judge unless it is known.
+    pub(crate) fn verdict(
+        &self,
+        day: Date,
+        care: Care,
+        judge: impl FnOnce() -> Result<Verdict, Problem>,
+    ) -> Result<Arc<Verdict>, Problem> {
+        let known = |kept: &[(Date, Care, Arc<Verdict>)]| {
+            kept.iter().find(|one| (one.0, one.1) == (day, care)).map(|one| Arc::clone(&one.2))
+        };
+        if let Some(verdict) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(verdict);
+        }
+        let verdict = Arc::new(judge()?);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == Self::MOST {
+            kept.remove(0);
+        }
+        kept.push((day, care, Arc::clone(&verdict)));
+        Ok(verdict)
+    }
 }
 
 /// Judges a member's standing on a day.

@@ -130,3 +130,31 @@ fn a_penalty_policy_that_contradicts_itself_is_refused() {
     let mistake = chassis::policy::parse::<PenaltyRule>("p.toml", &wrong).unwrap_err();
     assert!(mistake.to_string().contains("most-months"), "{mistake}");
 }
+
+#[test]
+fn what_was_judged_is_not_judged_again() {
+    let mut member = Member::of(Segment::Pbpu, 0);
+    member.payments = vec![payment(date(2025, 1, 5), date(2025, 1, 1), date(2025, 1, 1))];
+    let judged = Judged::default();
+    let mut count = 0;
+    let mut verdict = |day, care| {
+        let judge = || {
+            count += 1;
+            Ok(member.judged(day, care))
+        };
+        assert_eq!(*judged.verdict(day, care, judge).unwrap(), member.judged(day, care), "{day} {care:?}");
+        count
+    };
+    let (first, later) = (date(2025, 1, 20), date(2025, 3, 20));
+    assert_eq!(verdict(first, Care::Inpatient), 1);
+    assert_eq!(verdict(first, Care::Inpatient), 1);
+    assert_eq!(verdict(first, Care::Outpatient), 2);
+    assert_eq!(verdict(later, Care::Outpatient), 3);
+    assert_eq!(verdict(first, Care::Inpatient), 3);
+    // Only so many are kept, however many days are asked about.
+    for day in 1..=28 {
+        verdict(date(2025, 2, day), Care::Outpatient);
+    }
+    assert_eq!(verdict(date(2025, 2, 28), Care::Outpatient), 31);
+    assert_eq!(verdict(first, Care::Inpatient), 32);
+}

@@ -11,13 +11,15 @@ mod update;
 use std::sync::Arc;
 
 use chassis::{
-    Db, Upstream,
+    Db, Problem, Upstream, Write,
     policy::{Dated, Mistake},
 };
 use jiff::civil::Date;
+use prost::Message;
 use proto::membership::v1::{self as pb, membership_service_server::MembershipService};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
 use crate::{
     config::Settings,
@@ -27,7 +29,7 @@ use crate::{
     facility::Facilities,
     family::FamilyRule,
     fktp_choice::ChoiceRule,
-    lookup::Reads,
+    lookup::Lookup,
     registry::Registry,
     store::{Key, Record},
 };
@@ -89,7 +91,7 @@ pub struct Membership {
     pub(crate) db: Db,
     pub(crate) facilities: Facilities,
     pub(crate) registry: Registry,
-    pub(crate) reads: Reads,
+    pub(crate) lookup: Lookup,
     pub(crate) rules: Arc<Rules>,
 }
 
@@ -106,12 +108,12 @@ impl Membership {
         rules: Rules,
         stop: CancellationToken,
     ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
-        let (reads, work) = Reads::new(db.pool.clone(), stop);
+        let (lookup, work) = Lookup::new(db.pool.clone(), settings.cache_records, stop);
         let handlers = Self {
             db,
             facilities: Facilities::new(accreditation),
             registry: Registry::new(&settings.civil_registry)?,
-            reads,
+            lookup,
             rules: Arc::new(rules),
         };
         Ok((handlers, work))
@@ -119,7 +121,20 @@ impl Membership {
 
     /// The member that a key names on a day.
     async fn find(&self, key: &Key, day: Date) -> Result<Arc<Record>, Error> {
-        latest(&self.reads.ask(key).await?, day)
+        latest(&self.lookup.now(key).await?, day)
+    }
+
+    /// The same, as it was at some moment of the last half second.
+    async fn find_lately(&self, key: &Key, day: Date) -> Result<Arc<Record>, Error> {
+        latest(&self.lookup.lately(key).await?, day)
+    }
+
+    /// Commits the change of a family. Whoever asks here after the answer finds what was written.
+    async fn commit<R: Message>(&self, write: Write, family_id: Uuid, answer: R) -> Result<R, Problem> {
+        let outcome = write.commit(answer).await;
+        // Also when the outcome is unknown: it may have been written.
+        self.lookup.changed([&family_id], None);
+        outcome
     }
 }
 

@@ -1,10 +1,12 @@
 //! Every SQL statement of the service. What it reads for a question is one statement over an array of keys, so that
 //! questions asked at the same time can be answered together.
 
+mod changes;
 mod history;
 mod import;
 mod write;
 
+pub(crate) use changes::*;
 pub(crate) use import::*;
 pub(crate) use write::*;
 
@@ -15,6 +17,7 @@ use vocabulary::{CardNumber, Masked, MemberId, Nik};
 
 use crate::{
     contribution::{Covered, Payment},
+    eligibility::Judged,
     family::Terms,
     fktp_choice::Choice,
 };
@@ -62,6 +65,7 @@ pub(crate) struct Record {
     pub(crate) choices: Vec<Choice>,
     pub(crate) payments: Vec<Payment>,
     pub(crate) members: Vec<Covered>,
+    pub(crate) judged: Judged,
 }
 
 /// The members that any of the keys names, the earliest registered first. A NIK names several when the person was
@@ -128,6 +132,7 @@ pub(crate) async fn records(executor: impl PgExecutor<'_>, keys: &[Key]) -> sqlx
                 choices: history::read(row.choices, history::choice)?,
                 payments: history::read(row.payments, history::payment)?,
                 members: history::read(row.members, history::covered)?,
+                judged: Judged::default(),
             })
         })
         .collect()

@@ -48,8 +48,9 @@ impl Membership {
         let (Some(key), Some(day), Some(care)) = (key, day, care) else { return Err(fields.into()) };
         fields.finish()?;
 
-        let record = self.find(&key, day).await?;
-        let verdict = eligibility::judge(&self.rules.standing(&record), &self.rules.penalty, day, care)?;
+        let record = self.find_lately(&key, day).await?;
+        let judge = || eligibility::judge(&self.rules.standing(&record), &self.rules.penalty, day, care);
+        let verdict = record.judged.verdict(day, care, judge)?;
         let care_type = match care {
             Care::Inpatient => pb::CareType::Inpatient,
             Care::Outpatient => pb::CareType::Outpatient,
@@ -61,13 +62,13 @@ impl Membership {
             service_date: day.to_string(),
             care_type: care_type.into(),
             eligible: verdict.reasons.is_empty(),
-            reasons: verdict.reasons.into_iter().map(|reason| map::ineligibility(reason).into()).collect(),
+            reasons: verdict.reasons.iter().map(|reason| map::ineligibility(*reason).into()).collect(),
             segment: verdict.segment.map_or(pb::Segment::Unspecified, map::segment).into(),
             care_class: verdict.class.map_or(pb::CareClass::Unspecified, map::class).into(),
-            fktp_code: verdict.fktp.map(|code| code.to_string()).unwrap_or_default(),
+            fktp_code: verdict.fktp.as_ref().map(ToString::to_string).unwrap_or_default(),
             arrears_months: map::count(verdict.arrears_months),
             arrears_rupiah: verdict.arrears.get(),
-            inpatient_penalty: verdict.penalty.map(map::penalty),
+            inpatient_penalty: verdict.penalty.clone().map(map::penalty),
             member_name: record.name.expose().clone(),
             birth_date: record.birth_date.to_string(),
             sex: map::sex(&record.sex).into(),
@@ -171,7 +172,8 @@ impl Membership {
         let (posting, months) = posting;
         store::insert_posting(write.connection(), &posting).await.map_err(reference_taken)?;
         write.emit(&posting.family_id.to_string(), &self.posted(&record, &posting, months)).await?;
-        Ok(write.commit(pb::PostContributionResponse { posting: Some(map::posting(&posting)) }).await?)
+        let answer = pb::PostContributionResponse { posting: Some(map::posting(&posting)) };
+        Ok(self.commit(write, posting.family_id, answer).await?)
     }
 
     fn posting(

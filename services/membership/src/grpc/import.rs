@@ -216,8 +216,11 @@ impl Membership {
             store::insert_members(&mut transaction, &sorted.members).await?;
             store::insert_events(&mut transaction, &told, &call.traceparent).await?;
         }
-        transaction.commit().await?;
-        Ok(())
+        let outcome = transaction.commit().await;
+        let members = &sorted.members;
+        self.lookup
+            .changed(members.iter().map(|one| &one.family_id), members.iter().map(|one| one.nik.expose()));
+        Ok(outcome?)
     }
 }
 

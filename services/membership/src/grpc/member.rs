@@ -161,7 +161,7 @@ impl Membership {
             member: Some(map::member(&after, call.today)),
             effective_from: from.to_string(),
         };
-        Ok(write.commit(answer).await?)
+        Ok(self.commit(write, before.family_id, answer).await?)
     }
 
     pub(super) async fn verify(
@@ -214,9 +214,8 @@ impl Membership {
         };
         write.emit(&before.member_id.to_string(), &event).await?;
         let verification = Some(pb::NikVerification { result, discrepancies, checked_at });
-        Ok(write
-            .commit(pb::VerifyNikResponse { member_id: before.member_id.to_string(), verification })
-            .await?)
+        let answer = pb::VerifyNikResponse { member_id: before.member_id.to_string(), verification };
+        Ok(self.commit(write, before.family_id, answer).await?)
     }
 }
 

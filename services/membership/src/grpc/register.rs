@@ -86,7 +86,11 @@ impl Membership {
         let events: Vec<_> = records.iter().map(registered).collect();
         store::insert_events(write.connection(), &events, &call.traceparent).await.map_err(Error::from)?;
         let members = records.iter().map(|record| map::member(record, call.today)).collect();
-        Ok(write.commit(pb::RegisterFamilyResponse { family_id: family_id.to_string(), members }).await?)
+        let answer = pb::RegisterFamilyResponse { family_id: family_id.to_string(), members };
+        let outcome = write.commit(answer).await;
+        // A NIK may have named a record that has ended, and names this one from now on.
+        self.lookup.changed([&family_id], niks.iter().map(String::as_str));
+        Ok(outcome?)
     }
 
     /// The records of members just written, in the order of writing.

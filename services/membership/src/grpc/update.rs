@@ -157,7 +157,7 @@ impl Membership {
             member: Some(map::member(&after, call.today)),
             terms_effective_from: terms.map(|terms| terms.from.to_string()).unwrap_or_default(),
         };
-        Ok(write.commit(answer).await?)
+        Ok(self.commit(write, before.family_id, answer).await?)
     }
 
     async fn change_terms(

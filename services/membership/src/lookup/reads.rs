@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::Found;
 use crate::store::{self, Key, Record};
 
 /// Most keys of one statement.
@@ -26,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Statements under way at once, where the pool has connections to spare: while one is worked on by the database, the
 /// answers of the other are worked on here.
 const READERS: u32 = 2;
-
-/// The records that a key names, the earliest registered first.
-pub(crate) type Found = Arc<[Arc<Record>]>;
 
 type Answer = Result<Found, Problem>;
 

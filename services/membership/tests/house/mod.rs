@@ -3,7 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part, and a failure may panic")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chassis::{Call, Caller, Db, Service, upstream::Upstreams};
 use civil_registry::{Resident, Residents};
@@ -33,7 +33,7 @@ pub(crate) struct House {
     pub(crate) db: Db,
     pub(crate) at: Timestamp,
     pub(crate) address: String,
-    database: embedded::testing::TestDatabase,
+    database: Arc<embedded::testing::TestDatabase>,
     _stop: DropGuard,
 }
 
@@ -94,9 +94,22 @@ impl House {
 
     /// The same, with a civil registry at another address.
     pub(crate) async fn with(name: &str, civil_registry: Option<String>) -> Self {
-        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let migrators = [&chassis::db::MIGRATOR, membership::Membership::migrations().unwrap()];
         let database = embedded::testing::database(name, &migrators).await.unwrap();
+        Self::over(Arc::new(database), civil_registry, 1000).await
+    }
+
+    /// Another instance of the service over the same database, as a second replica is; it remembers so many keys.
+    pub(crate) async fn beside(&self, cache_records: usize) -> Self {
+        Self::over(Arc::clone(&self.database), None, cache_records).await
+    }
+
+    async fn over(
+        database: Arc<embedded::testing::TestDatabase>,
+        civil_registry: Option<String>,
+        cache_records: usize,
+    ) -> Self {
+        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let stop = CancellationToken::new();
         let db = Db::new(database.pool.clone(), stop.clone());
 
@@ -120,6 +133,7 @@ impl House {
         tokio::spawn(civil_registry::serve(listener, residents.clone(), stop.clone()));
 
         let settings = Settings {
+            cache_records,
             civil_registry: CivilRegistry {
                 url: civil_registry.unwrap_or_else(|| address.clone()),
                 token: "hush".into(),
@@ -127,9 +141,9 @@ impl House {
             },
         };
         let rules = Rules::compiled_in().unwrap();
-        let (service, answering) =
+        let (service, work) =
             Membership::new(db.clone(), accreditation, &settings, rules, stop.clone()).unwrap();
-        tokio::spawn(answering);
+        tokio::spawn(work);
         let at = "2026-11-22T03:00:00Z".parse().unwrap();
         Self { service, residents, db, at, address, database, _stop: stop.drop_guard() }
     }
