@@ -86,6 +86,16 @@ pub struct Database {
     pub url: SecretString,
     /// Most connections.
     pub connections: u32,
+    /// How long a call waits for a connection.
+    pub patience_milliseconds: u64,
+}
+
+impl Database {
+    /// How long a call waits for a connection.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_milliseconds)
+    }
 }
 
 /// Where Redis is.
@@ -128,6 +138,7 @@ impl<S> Settings<S> {
         ensure!(self.deadline_milliseconds > 0, "deadline-milliseconds must be at least 1");
         ensure!(self.most_calls > 0, "most-calls must be at least 1");
         ensure!(self.database.connections >= 2, "database.connections must be at least 2");
+        ensure!(self.database.patience_milliseconds > 0, "database.patience-milliseconds must be at least 1");
         ensure!(self.idempotency_days > 0, "idempotency-days must be at least 1");
         if self.tls.is_configured() {
             let files = [

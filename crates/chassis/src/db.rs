@@ -4,17 +4,23 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
-    ConnectOptions, PgPool,
+    ConnectOptions, Connection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Database;
 
 /// The tables that make writes and events happen exactly once; every service database has them.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// A connection that rested longer is asked whether it still leads anywhere before a call relies on it.
+const RESTED: Duration = Duration::from_millis(100);
 
 /// A handle on the service's database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,14 +42,16 @@ impl Db {
         Self { pool, written: Arc::default(), head: watch::Sender::new(0), stop }
     }
 
-    /// Connects lazily: a process starts, and says what is wrong, also while its database is away.
+    /// Connects lazily: a process starts, and says what is wrong, also while its database is away. Nobody waits longer
+    /// than `patience` for a connection, be it that all are in use, that none can be made, or that one which was in use
+    /// has to be closed because it no longer leads anywhere.
     ///
     /// # Errors
     /// When the URL is not one.
     pub fn connect(
         name: &str,
         settings: &Database,
-        deadline: Duration,
+        patience: Duration,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         anyhow::ensure!(
@@ -57,14 +65,30 @@ impl Db {
             // Its question whether a statement would be logged, without then logging it, leaves the filters of the
             // log and trace layers in a state in which the next span is lost.
             .disable_statement_logging()
-            // A transaction whose process was cut off holds its locks, the relay's among them, until the server ends
-            // it; a live one never waits that long.
-            .options([("idle_in_transaction_session_timeout", "30s")]);
+            .options([
+                // A transaction whose process was cut off holds its locks, the relay's among them, until the server
+                // ends it; a live one never waits that long.
+                ("idle_in_transaction_session_timeout", "5s"),
+                // A statement whose connection was closed here, because its caller was gone, ends there as well.
+                ("client_connection_check_interval", "1s"),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
-            // A ping before each use costs a round trip; a broken connection is found by its use just as well.
+            // A ping before each use would cost a round trip. Under load a broken connection is found by its use just
+            // as well; at rest the round trip costs nobody anything.
             .test_before_acquire(false)
-            .acquire_timeout(deadline)
+            .before_acquire(move |connection, used| {
+                Box::pin(async move {
+                    Ok(used.idle_for < RESTED
+                        || matches!(timeout(patience / 4, connection.ping()).await, Ok(Ok(()))))
+                })
+            })
+            // What a call that was given up left under way is waited for before the connection serves another one: by
+            // sqlx without a bound, so that a server that answers no more would keep the place for ever.
+            .after_release(move |connection, _| {
+                Box::pin(async move { Ok(matches!(timeout(patience, connection.flush()).await, Ok(Ok(())))) })
+            })
+            .acquire_timeout(patience)
             .connect_lazy_with(options);
         Ok(Self::new(pool, stop))
     }
@@ -87,4 +111,14 @@ async fn migrate(pool: &PgPool, migrator: &Migrator) -> anyhow::Result<()> {
     let mut migrator = Migrator { migrations: migrator.migrations.clone(), ..Migrator::DEFAULT };
     migrator.set_ignore_missing(true);
     Ok(migrator.run(pool).await?)
+}
+
+/// What the database answers, unless it takes longer than it may: then the connection counts as lost. For the work of
+/// the process itself; a call has its deadline.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    asked: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    timeout(limit, asked).await.unwrap_or_else(|_| Err(late()))
 }

@@ -15,7 +15,7 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::{Call, Db, Fields, Problem, call, contract, time};
+use crate::{Call, Db, Fields, Problem, call, contract, db::in_time, time};
 
 const DEFAULT_LIMIT: i32 = 100;
 const LARGEST_LIMIT: i32 = 1000;
@@ -23,6 +23,8 @@ const LARGEST_LIMIT: i32 = 1000;
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// Batches a slow reader may be behind before it is waited for.
 const BUFFERED: usize = 8;
+/// How long a read of the feed may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 /// How long to wait for a bell before looking anyway: another replica may relay.
 const ROUND: Duration = Duration::from_millis(250);
 
@@ -32,7 +34,7 @@ pub(crate) fn stream_key(source: &str, feed_id: Uuid) -> String {
 }
 
 pub(crate) async fn identity(pool: &PgPool) -> Result<Uuid, sqlx::Error> {
-    sqlx::query_scalar!("select feed_id from feed_identity").fetch_one(pool).await
+    in_time(LIMIT, sqlx::query_scalar!("select feed_id from feed_identity").fetch_one(pool)).await
 }
 
 /// The first events that together have at most [`MOST_BYTES`], and one in any case: what is larger no client takes.
@@ -54,8 +56,8 @@ async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event
         after,
         limit,
     )
-    .fetch_all(&db.pool)
-    .await?;
+    .fetch_all(&db.pool);
+    let rows = in_time(LIMIT, rows).await?;
     let events = rows.into_iter().map(|row| Event {
         source: source.to_owned(),
         position: row.position,
@@ -70,7 +72,9 @@ async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event
 }
 
 pub(crate) async fn head(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "head!" from feed"#).fetch_one(pool).await
+    let head =
+        sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "head!" from feed"#).fetch_one(pool);
+    in_time(LIMIT, head).await
 }
 
 /// Where a tail begins.

@@ -3,6 +3,7 @@
 
 use std::{future::Future, time::Duration};
 
+use anyhow::Context;
 use prost::Message;
 use proto::feed::v1::{
     Event, FollowEventsRequest, ReadEventsRequest, feed_service_client::FeedServiceClient,
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{Db, Upstream, telemetry};
+use crate::{Db, Upstream, db::in_time, feed, telemetry};
 
 /// Most events that one transaction folds.
 const BATCH: i32 = 1000;
@@ -27,6 +28,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long one read of the feed may take.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// How long folding a batch may take.
+const FOLD_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of one answer of the feed: the bound of what it puts together, and one event of any size besides.
 const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
 
@@ -137,13 +140,20 @@ impl<F: Fold> Follower<F> {
     async fn position(&self) -> anyhow::Result<(i64, Option<Uuid>)> {
         let known =
             sqlx::query!("select position, feed_id from consumer_position where source = $1", self.source)
-                .fetch_optional(&self.db.pool)
-                .await?;
+                .fetch_optional(&self.db.pool);
+        let known = in_time(feed::LIMIT, known).await?;
         Ok(known.map_or((0, None), |row| (row.position, row.feed_id)))
     }
 
-    /// Folds the events that were not folded before, and moves the position, in one transaction.
     async fn apply(&self, feed_id: Uuid, events: &[Event]) -> anyhow::Result<i64> {
+        // A database that stopped answering would hold the follower for ever.
+        tokio::time::timeout(FOLD_DEADLINE, self.fold_once(feed_id, events))
+            .await
+            .context("the fold took too long")?
+    }
+
+    /// Folds the events that were not folded before, and moves the position, in one transaction.
+    async fn fold_once(&self, feed_id: Uuid, events: &[Event]) -> anyhow::Result<i64> {
         let mut transaction = self.db.pool.begin().await?;
         sqlx::query!(
             "insert into consumer_position (source, position) values ($1, 0) on conflict do nothing",
@@ -205,7 +215,7 @@ async fn listen(
     feed_id: Uuid,
     position: i64,
 ) -> anyhow::Result<Heard> {
-    let key = crate::feed::stream_key(source, feed_id);
+    let key = feed::stream_key(source, feed_id);
     let options = StreamReadOptions::default()
         .block(usize::try_from(LISTEN.as_millis())?)
         .count(usize::try_from(BATCH)?);

@@ -220,7 +220,10 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_) => {
+            | sqlx::Error::Tls(_)
+            // The two ends no longer understand each other. What was sent may have been done.
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::BeginFailed => {
                 tracing::warn!(kind = kind_of(&error), "the database does not answer");
                 Self::unavailable("database")
             }
@@ -229,8 +232,9 @@ impl From<sqlx::Error> for Problem {
                 let code = database.code().unwrap_or_default().into_owned();
                 let constraint = database.constraint().unwrap_or_default();
                 tracing::error!(sqlstate = %code, constraint, "a statement failed");
-                // Class 53: out of disk, memory or connections; 57: shutting down; 40: serialization, deadlock; 08: connection.
-                if ["53", "57", "40", "08", "25"].iter().any(|class| code.starts_with(class)) {
+                // Class 53: out of disk, memory or connections; 58: the disk itself; 57: shutting down; 08: connection;
+                // 25: a transaction that was ended from outside, or a server that only reads; 40: deadlock.
+                if ["53", "58", "57", "08", "25", "40"].iter().any(|class| code.starts_with(class)) {
                     Self::unavailable("database")
                 } else {
                     Self::internal()
@@ -251,6 +255,8 @@ fn kind_of(error: &sqlx::Error) -> &'static str {
         sqlx::Error::WorkerCrashed => "worker crashed",
         sqlx::Error::Io(_) => "connection lost",
         sqlx::Error::Tls(_) => "tls",
+        sqlx::Error::Protocol(_) => "protocol",
+        sqlx::Error::BeginFailed => "begin failed",
         sqlx::Error::RowNotFound => "row not found",
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => "decode",
         sqlx::Error::Encode(_) => "encode",

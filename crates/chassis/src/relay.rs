@@ -16,12 +16,14 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Db, feed};
+use crate::{Db, db::in_time, feed};
 
 /// Most events that one round moves.
 const BATCH: i64 = 1000;
 /// How long to wait for a bell before looking anyway: another replica may have written.
 const ROUND: Duration = Duration::from_millis(100);
+/// How long moving a batch may take.
+const LIMIT: Duration = Duration::from_secs(10);
 /// After a failed round.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many entries the Redis stream keeps; whoever is further behind reads the feed over gRPC.
@@ -42,6 +44,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut stream = None;
+    let clock = SteadyClock::started();
     let mut next_sweep = tokio::time::Instant::now() + SWEEP;
     loop {
         if let Some(redis) = redis.as_mut()
@@ -80,7 +83,7 @@ pub(crate) async fn run(
         }
         if tokio::time::Instant::now() >= next_sweep {
             next_sweep += SWEEP;
-            stop.run_until_cancelled(sweep(&db.pool, keep)).await;
+            stop.run_until_cancelled(sweep(&db.pool, keep, clock.now())).await;
         }
         if i64::try_from(moved.len()) != Ok(BATCH) {
             tokio::select! {
@@ -104,11 +107,14 @@ struct Moved {
 
 async fn round(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
     // Idle rounds are one cheap read: most of the time there is nothing to move.
-    let waiting =
-        sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(pool).await?;
-    if !waiting {
+    let waiting = sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(pool);
+    if !in_time(feed::LIMIT, waiting).await? {
         return Ok(Vec::new());
     }
+    in_time(LIMIT, relay(pool)).await
+}
+
+async fn relay(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK)
         .fetch_one(&mut *transaction)
@@ -185,22 +191,39 @@ async fn forget_what_never_was(redis: &mut ConnectionManager, pool: &PgPool, key
     redis.del::<_, ()>(key).await.is_ok()
 }
 
-async fn sweep(pool: &PgPool, keep: Duration) {
-    let Ok(keep) = jiff::SignedDuration::try_from(keep) else { return };
-    let Ok(before) = jiff::Timestamp::now().checked_sub(keep) else { return };
-    let before = before.to_sqlx();
+/// The time of day when the process started, and what has passed since by a clock that nobody sets.
+struct SteadyClock {
+    started_at: jiff::Timestamp,
+    started: std::time::Instant,
+}
+
+impl SteadyClock {
+    fn started() -> Self {
+        Self { started_at: jiff::Timestamp::now(), started: std::time::Instant::now() }
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.started_at.saturating_add(self.started.elapsed()).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+/// Removes records that are old by both clocks, the database's, which dated them, and that of this process: a clock that
+/// jumps a month ahead must not make every request repeatable.
+async fn sweep(pool: &PgPool, keep: Duration, now: jiff::Timestamp) {
+    let now = now.to_sqlx();
     let mut records = 0;
     // Batch by batch until none is left: what comes in within a round may be more than one batch.
     loop {
         let swept = sqlx::query!(
             "delete from idempotency where (caller, request_id) in (
-             select caller, request_id from idempotency where created_at < $1 order by created_at limit $2)",
-            before as _,
+             select caller, request_id from idempotency
+              where created_at < least(now(), $1) - make_interval(secs => $2) order by created_at limit $3)",
+            now as _,
+            keep.as_secs_f64(),
             SWEEP_BATCH,
         )
-        .execute(pool)
-        .await;
-        let Ok(swept) = swept.map(|swept| swept.rows_affected()) else { break };
+        .execute(pool);
+        let Ok(swept) = in_time(LIMIT, swept).await.map(|swept| swept.rows_affected()) else { break };
         records += swept;
         if swept == 0 || i64::try_from(swept).is_ok_and(|swept| swept < SWEEP_BATCH) {
             break;
@@ -208,5 +231,59 @@ async fn sweep(pool: &PgPool, keep: Duration) {
     }
     if records > 0 {
         tracing::info!(records, "removed old idempotency records");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded::testing;
+    use jiff::{Timestamp, ToSpan};
+
+    use super::*;
+
+    const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    async fn records(pool: &PgPool) -> Vec<String> {
+        sqlx::query_scalar("select request_id from idempotency order by request_id")
+            .fetch_all(pool)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_removed_when_it_is_old_by_both_clocks() {
+        let database = testing::database("sweep", &[&crate::db::MIGRATOR]).await.unwrap();
+        let pool = &database.pool;
+        for (request_id, days) in
+            [("of-today", 0), ("of-29-days", 29), ("of-31-days", 31), ("of-62-days", 62)]
+        {
+            sqlx::query(
+                "insert into idempotency (caller, request_id, method, request_hash, created_at)
+                 values ('bank:bni', $1, '/test', '', now() - make_interval(days => $2))",
+            )
+            .bind(request_id)
+            .bind(days)
+            .execute(pool)
+            .await
+            .unwrap();
+        }
+        let all = records(pool).await;
+        assert_eq!(all.len(), 4);
+        let now = Timestamp::now();
+        // One whose clock is behind removes what is old to it as well.
+        sweep(pool, KEEP, now - (24 * 40).hours()).await;
+        assert_eq!(records(pool).await, all);
+        sweep(pool, KEEP, now - (24 * 31).hours()).await;
+        assert_eq!(records(pool).await, ["of-29-days", "of-31-days", "of-today"]);
+        // One whose clock has jumped ahead goes by that of the database.
+        sweep(pool, KEEP, now + (24 * 365).hours()).await;
+        assert_eq!(records(pool).await, ["of-29-days", "of-today"]);
+    }
+
+    #[test]
+    fn the_steady_clock_goes_on_from_the_start() {
+        let clock = SteadyClock::started();
+        let (first, second) = (clock.now(), clock.now());
+        assert!(clock.started_at <= first && first <= second);
     }
 }

@@ -60,7 +60,7 @@ impl<S> Start<S> {
         let db = if database.is_empty() {
             None
         } else {
-            Some(Db::connect(process, &settings.database, settings.deadline(), stop.clone())?)
+            Some(Db::connect(process, &settings.database, settings.database.patience(), stop.clone())?)
         };
         let redis_client = match crate::config::expose(&settings.redis.url) {
             "" => None,

@@ -7,7 +7,7 @@
 //!
 //! - `family`, `fktp_choice`, `contribution`, `eligibility`: the rules, over plain types
 //! - `registry`, `facility`: those whom it asks
-//! - `lookup`: what a key names, asked by many at once or known from a moment ago
+//! - `lookup`: what a key names, asked by many at once or known from a moment ago; `freshness`: for how long
 //! - `grpc`: parse, call, map; `store`: the tables; `error`: refusals and their status codes
 
 mod config;
@@ -17,6 +17,7 @@ mod error;
 mod facility;
 mod family;
 mod fktp_choice;
+mod freshness;
 pub mod grpc;
 mod lookup;
 mod registry;

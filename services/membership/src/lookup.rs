@@ -1,6 +1,5 @@
 //! Finding what a key names, for calls that only read: in the database, or in what was read a moment ago.
 
-mod freshness;
 mod reads;
 mod watch;
 
@@ -13,11 +12,11 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{
+use self::reads::Reads;
+use crate::{
     freshness::{Freshness, Reading},
-    reads::Reads,
+    store::{Key, Record},
 };
-use crate::store::{Key, Record};
 
 /// Places for the changes of families, and as many for those of persons: two MiB in all. With fewer, the changes of a
 /// busy hour would outdate too much that did not change.
@@ -64,7 +63,7 @@ impl Lookup {
         self.reads.ask(key).await
     }
 
-    /// What a key names, or named within the last half second ([`freshness::LEASE`]); after a change of this process
+    /// What a key names, or named within the last half second ([`crate::freshness::LEASE`]); after a change of this process
     /// never what it named before.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 mod house;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use house::{House, reason};
@@ -30,7 +30,14 @@ fn looked_up(page: &str) -> (u64, u64) {
     (figure("membership_read_keys_count"), figure("membership_read_keys_sum"))
 }
 
+// One after the other: what is counted is counted by the process.
 #[tokio::test]
+async fn many_ask_at_once() {
+    who_asks_at_the_same_time_is_answered_by_the_same_statement().await;
+    questions_that_cannot_be_answered_hinder_nobody_for_long().await;
+    without_a_database_nobody_waits_for_others_to_be_refused().await;
+}
+
 async fn who_asks_at_the_same_time_is_answered_by_the_same_statement() {
     let telemetry = chassis::telemetry::start("test", chassis::telemetry::LogFormat::Human, "error").unwrap();
     let house = House::new("together").await;
@@ -68,7 +75,6 @@ async fn who_asks_at_the_same_time_is_answered_by_the_same_statement() {
     assert!(after.0 - before.0 <= 50, "{} statements", after.0 - before.0);
 }
 
-#[tokio::test]
 async fn questions_that_cannot_be_answered_hinder_nobody_for_long() {
     let house = House::new("waiting").await;
     let member = house.family(pb::Segment::Pbi, "").await.remove(0);
@@ -91,4 +97,15 @@ async fn questions_that_cannot_be_answered_hinder_nobody_for_long() {
 
     held.rollback().await.unwrap();
     assert!(ask().await.unwrap().into_inner().eligible);
+}
+
+async fn without_a_database_nobody_waits_for_others_to_be_refused() {
+    let patience = Duration::from_secs(2);
+    let house = House::new("nowhere").await.without_database(patience).await;
+    let begun = Instant::now();
+    let ask = || house.service.check_eligibility(house.call("service:claims", by_id(&house::key())));
+    let answers = join_all((0..1000).map(|_| async { ask().await.map_err(|refused| refused.code()) })).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Code::Unavailable))));
+    // In batches, one after the other, it would take four times as long.
+    assert!(begun.elapsed() < patience * 2, "{:?}", begun.elapsed());
 }

@@ -1,10 +1,14 @@
 //! Taking many members over one stream, batch by batch.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
-use chassis::{Call, Fields, RequestId, time::to_proto};
+use chassis::{Call, Fields, Problem, RequestId, time::to_proto};
 use jiff::{Timestamp, civil::Date};
 use proto::membership::v1::{self as pb, Reason};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -22,6 +26,8 @@ const MOST_ROWS: usize = 10_000;
 const MOST_ROWS_OF_BATCH: usize = 1_000;
 /// How often a batch is tried that meets another one on the same rows.
 const TRIES: usize = 3;
+/// How long writing a batch may take; the stream itself may have no deadline.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A row that can be read and chosen; whether it is new, the tables say.
 struct Row {
@@ -106,7 +112,8 @@ impl Membership {
             }
         }
         for tried in 1.. {
-            match self.write(call, &chosen, &mut results).await {
+            let written = timeout(LIMIT, self.write(call, &chosen, &mut results)).await;
+            match written.unwrap_or_else(|_| Err(Problem::unavailable("database").into())) {
                 // Another import writes the same rows or families: look again at what there is.
                 Err(Error::Database(sqlx::Error::Database(error)))
                     if tried < TRIES && (error.is_unique_violation() || is_deadlock(&*error)) => {}

@@ -110,11 +110,7 @@ impl Reader {
             self.keys.record(batch.len() as u64, &[]);
             match self.look_up(&batch).await {
                 Ok(records) => hand_out(batch.drain(..), records),
-                Err(problem) => {
-                    for question in batch.drain(..) {
-                        let _nobody_waits = question.answer.send(Err(problem.clone()));
-                    }
-                }
+                Err(problem) => refuse(batch.drain(..), &problem),
             }
         }
     }
@@ -133,12 +129,21 @@ impl Reader {
         questions.recv_many(batch, MOST_KEYS).await > 0
     }
 
+    /// There is no connection: those who wait need not wait for that to be found out once more for each batch.
+    fn refuse_all(&self, error: sqlx::Error) -> Problem {
+        let problem = error.into();
+        if let Ok(mut questions) = self.questions.try_lock() {
+            refuse(std::iter::from_fn(|| questions.try_recv().ok()), &problem);
+        }
+        problem
+    }
+
     async fn look_up(&mut self, batch: &[Question]) -> Result<Vec<Record>, Problem> {
         let keys: Vec<_> = batch.iter().map(|question| question.key.clone()).collect();
         // Taken out, so that a connection on which something failed is not used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await?,
+            None => self.pool.acquire().await.map_err(|error| self.refuse_all(error))?,
         };
         match timeout(PATIENCE, store::records(&mut *connection, &keys)).await {
             Ok(Ok(records)) => {
@@ -153,6 +158,12 @@ impl Reader {
                 Err(Problem::unavailable("database"))
             }
         }
+    }
+}
+
+fn refuse(batch: impl Iterator<Item = Question>, problem: &Problem) {
+    for question in batch {
+        let _nobody_waits = question.answer.send(Err(problem.clone()));
     }
 }
 

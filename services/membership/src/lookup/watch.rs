@@ -10,8 +10,10 @@ use anyhow::Context;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::freshness::{Freshness, LEASE};
-use crate::store;
+use crate::{
+    freshness::{Freshness, LEASE},
+    store,
+};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(50);

@@ -99,6 +99,14 @@ impl House {
         Self::over(Arc::new(database), civil_registry, 1000).await
     }
 
+    /// An instance whose database is not there. It waits so long for a connection.
+    pub(crate) async fn without_database(&self, patience: Duration) -> Self {
+        let nowhere = "postgres://jkn@127.0.0.1:1/nowhere";
+        let pool =
+            sqlx::postgres::PgPoolOptions::new().acquire_timeout(patience).connect_lazy(nowhere).unwrap();
+        Self::with_pool(Arc::clone(&self.database), pool, None, 1000).await
+    }
+
     /// Another instance of the service over the same database, as a second replica is; it remembers so many keys.
     pub(crate) async fn beside(&self, cache_records: usize) -> Self {
         Self::over(Arc::clone(&self.database), None, cache_records).await
@@ -109,9 +117,19 @@ impl House {
         civil_registry: Option<String>,
         cache_records: usize,
     ) -> Self {
+        let pool = database.pool.clone();
+        Self::with_pool(database, pool, civil_registry, cache_records).await
+    }
+
+    async fn with_pool(
+        database: Arc<embedded::testing::TestDatabase>,
+        pool: sqlx::PgPool,
+        civil_registry: Option<String>,
+        cache_records: usize,
+    ) -> Self {
         let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let stop = CancellationToken::new();
-        let db = Db::new(database.pool.clone(), stop.clone());
+        let db = Db::new(pool, stop.clone());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -152,12 +170,7 @@ impl House {
         let caller: Caller = caller.parse().unwrap();
         let method = format!("/{}", std::any::type_name::<T>());
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Call::local(
-            caller,
-            method.clone(),
-            self.at,
-            Duration::from_secs(10),
-        ));
+        request.extensions_mut().insert(Call::local(caller, method.clone(), self.at, Duration::from_secs(10)));
         request
     }
 
