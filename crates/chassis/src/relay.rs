@@ -30,8 +30,9 @@ const STREAM_LENGTH: usize = 100_000;
 const SWEEP: Duration = Duration::from_secs(600);
 /// Most old records removed at once.
 const SWEEP_BATCH: i64 = 10_000;
-/// Key of the advisory lock within a service's own database.
-const LOCK: i64 = 0x6a6b_6e72_656c;
+/// Key of the advisory lock, within a service's own database, of whoever relays its events. Whoever else holds it keeps
+/// them waiting in the outbox.
+pub const LOCK: i64 = 0x6a6b_6e72_656c;
 
 /// Relays until the process stops.
 pub(crate) async fn run(

@@ -34,6 +34,8 @@ pub enum Profile {
     Durable,
     /// Data of tests: nothing waits for the disk.
     Testing,
+    /// Data of tests that kill the server: it survives the end of every process, not the loss of power.
+    CrashTesting,
 }
 
 /// How to run a cluster.
@@ -55,6 +57,11 @@ impl Options {
     /// For tests.
     pub fn testing() -> Self {
         Self { profile: Profile::Testing, max_connections: 500 }
+    }
+
+    /// For tests that kill the server.
+    pub fn crash_testing() -> Self {
+        Self { profile: Profile::CrashTesting, ..Self::default() }
     }
 }
 
@@ -115,7 +122,8 @@ impl Cluster {
     /// The processes of the server: the first one, and those it made for connections and upkeep. Fails on a system
     /// without `/proc`.
     pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
-        place::processes_in(&self.layout.data()).context("there is no /proc to find the server's processes in")
+        place::processes_in(&self.layout.data())
+            .context("there is no /proc to find the server's processes in")
     }
 
     /// Ends the server as a loss of power would, all of its processes at once. What it had not written is lost.
@@ -365,7 +373,7 @@ impl Layout {
             let mut command = self.command("initdb");
             command.arg("--pgdata").arg(&unfinished).args(["--username", ROLE, "--encoding", "UTF8"]);
             command.args(["--auth-local", "trust", "--auth-host", "reject"]).args(locale);
-            if options.profile == Profile::Testing {
+            if options.profile != Profile::Durable {
                 command.arg("--no-sync");
             }
             run(command, "initdb")
@@ -406,6 +414,10 @@ impl Layout {
                 ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"]
                     .map(str::to_owned)
                     .into()
+            }
+            // Page images stay: a process that is killed in the midst of a page leaves half of it.
+            Profile::CrashTesting => {
+                ["fsync=off", "synchronous_commit=on", "max_wal_size=2GB"].map(str::to_owned).into()
             }
         });
         let mut command = self.command("postgres");

@@ -69,7 +69,7 @@ async fn a_folder_has_one_owner_at_a_time() {
 #[tokio::test]
 async fn a_server_killed_with_all_its_processes_starts_again_with_what_it_acknowledged() {
     let root = open_folder();
-    let mut cluster = Cluster::start(root.path(), Options::default()).await.unwrap();
+    let mut cluster = Cluster::start(root.path(), Options::crash_testing()).await.unwrap();
     remember(&cluster, 1).await;
     let _idle = PgConnection::connect(&cluster.url("membership")).await.unwrap();
     assert!(cluster.socket().exists() && cluster.processes().unwrap().len() > 1);
