@@ -1,8 +1,10 @@
 # `make run` and `make test` are all that is needed; the rest is for those who change the mesh.
 CARGO ?= cargo
+MINUTES ?= 10
+SEED ?= 1
 JKN = $(or $(CARGO_TARGET_DIR),target)/debug/jkn
 
-.PHONY: run test lint contracts manifests documents queries accept-contracts clean-data
+.PHONY: run test soak lint contracts manifests documents queries accept-contracts clean-data
 
 ## Install what is missing, build, start the mesh, walk the journey, stay up until Ctrl-C.
 run:
@@ -16,6 +18,12 @@ test:
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
 	$(CARGO) run --quiet --bin stop-test-postgres
+
+## Break a mesh in every way while callers write, and prove that nothing is lost and nothing happens twice.
+soak:
+	@tools/install test
+	$(CARGO) build --workspace --release
+	$(or $(CARGO_TARGET_DIR),target)/release/soak --minutes $(MINUTES) --seed $(SEED)
 
 ## Format and lints; a warning is an error.
 lint:

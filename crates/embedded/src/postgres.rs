@@ -153,7 +153,25 @@ impl Cluster {
         }
     }
 
-    /// Starts the server again after [`Cluster::kill`]; [`Cluster::until_ready`] waits for it.
+    /// Asks the server to end its connections and stop; [`Cluster::has_stopped`] tells when it has.
+    pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+        let pid = self.server.as_ref().and_then(Child::id).context("the server does not run")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("no number of a process")?;
+        Ok(kill_process(pid, Signal::INT)?)
+    }
+
+    /// Whether the server has stopped after it was asked to.
+    pub fn has_stopped(&mut self) -> anyhow::Result<bool> {
+        if let Some(server) = &mut self.server
+            && server.try_wait()?.is_none()
+        {
+            return Ok(false);
+        }
+        self.server = None;
+        Ok(true)
+    }
+
+    /// Starts the server again after [`Cluster::kill`] or when it [has stopped](Cluster::has_stopped); [`Cluster::until_ready`] waits for it.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         if self.server.is_none() {
             self.server = Some(self.layout.spawn(&self.options)?);

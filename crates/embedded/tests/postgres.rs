@@ -78,6 +78,13 @@ async fn a_server_killed_with_all_its_processes_starts_again_with_what_it_acknow
     cluster.start_again().unwrap();
     cluster.until_ready().await.unwrap();
     assert_eq!(remembered(&cluster).await, [1]);
+    cluster.ask_to_stop().unwrap();
+    while !cluster.has_stopped().unwrap() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    cluster.start_again().unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(remembered(&cluster).await, [1]);
     cluster.stop().await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use clap::Parser;
 use embedded::postgres::Options;
 use integration_tests::{
     Mesh,
-    campaign::{self, Kind, Settings, Until},
+    campaign::{self, Kind, Settings, Summary, Until},
 };
 
 /// Breaks a mesh of its own in every way for some minutes, and proves that nothing is lost and nothing happens twice.
@@ -26,6 +26,9 @@ struct Soak {
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
+    /// Keep the logs of the mesh also when nothing was found.
+    #[arg(long)]
+    keep_logs: bool,
 }
 
 #[tokio::main]
@@ -35,12 +38,23 @@ async fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings {
         seed: soak.seed,
         callers: soak.callers,
-        until: Until::Elapsed(Duration::from_secs_f64(soak.minutes * 60.0)),
+        until: Until { elapsed: Duration::from_secs_f64(soak.minutes * 60.0), ..Until::default() },
         kinds: Kind::ALL.to_vec(),
         pause: Duration::from_millis(500)..Duration::from_millis(3_500),
     };
-    let summary = campaign::run(&mut mesh, &settings).await?;
+    let led = tokio::select! {
+        led = campaign::run(&mut mesh, &settings) => Some(led),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    let clean = led.as_ref().is_some_and(|led| led.as_ref().is_ok_and(Summary::is_clean));
+    if soak.keep_logs || !clean {
+        eprintln!("soak: the logs of the mesh are in {}", mesh.keep_logs().display());
+    }
     mesh.end().await?;
+    let Some(summary) = led.transpose()? else {
+        eprintln!("soak: interrupted; nothing was judged");
+        return Ok(ExitCode::FAILURE);
+    };
     if soak.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {

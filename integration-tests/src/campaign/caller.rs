@@ -1,7 +1,7 @@
 //! One caller: it goes from one piece of work to the next, as the institutions that would do it, until the campaign is
 //! over. What it does follows from the seed and its number, and from how it is answered.
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use proto::membership::v1 as membership;
 use rand::RngExt;
 
@@ -30,15 +30,16 @@ pub(crate) struct Caller {
     pub(crate) desk: Desk,
     pub(crate) number: usize,
     pub(crate) callers: usize,
-    pub(crate) today: Date,
+    /// The day on which the campaign began.
+    pub(crate) first_day: Date,
     pub(crate) patients: Vec<Patient>,
     /// People made up so far.
     pub(crate) people: usize,
 }
 
 impl Caller {
-    pub(crate) fn new(desk: Desk, number: usize, callers: usize, today: Date) -> Self {
-        Self { desk, number, callers, today, patients: Vec::new(), people: 0 }
+    pub(crate) fn new(desk: Desk, number: usize, callers: usize, first_day: Date) -> Self {
+        Self { desk, number, callers, first_day, patients: Vec::new(), people: 0 }
     }
 
     /// Works until the campaign is over; what it noted.
@@ -62,6 +63,11 @@ impl Caller {
             80..90 => self.room().await,
             _ => self.registry().await,
         }
+    }
+
+    /// The day: midnight may pass while a campaign goes on.
+    pub(crate) fn today(&self) -> Date {
+        chassis::time::today_at(Timestamp::now())
     }
 
     /// A patient, taken out of those remembered: only who comes through a piece of work well is put back.

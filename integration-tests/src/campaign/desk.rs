@@ -1,7 +1,13 @@
 //! How a caller asks: as an institution, over one of the gateways, with a deadline; and again, with the same
 //! request_id and over another gateway, until it knows the outcome.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -18,7 +24,7 @@ use tonic_types::StatusExt;
 
 use super::{
     Phase,
-    journal::{End, Entry, Told},
+    journal::{End, Entry, Told, Tried},
     tokens::Tokens,
 };
 use crate::calls::reason;
@@ -133,6 +139,8 @@ pub(crate) struct Desk {
     tokens: Tokens,
     pub(crate) chance: ChaCha8Rng,
     phase: watch::Receiver<Phase>,
+    /// Of all callers together.
+    acknowledged: Arc<AtomicUsize>,
     written: u32,
     pub(crate) entries: Vec<Entry>,
 }
@@ -143,8 +151,9 @@ enum Attempt<A> {
     Refused(Status),
     /// It may have been carried out or not; when to come again, where that was said.
     Unknown {
+        /// As it was answered; none when it was not, well after its deadline.
+        code: Option<Code>,
         after: Option<Duration>,
-        hung: bool,
     },
 }
 
@@ -156,6 +165,7 @@ impl Desk {
         tokens: Tokens,
         chance: ChaCha8Rng,
         phase: watch::Receiver<Phase>,
+        acknowledged: Arc<AtomicUsize>,
     ) -> anyhow::Result<Self> {
         let line = |address: &String| {
             let endpoint = Endpoint::from_shared(address.clone())?
@@ -174,6 +184,7 @@ impl Desk {
             tokens,
             chance,
             phase,
+            acknowledged,
             written: 0,
             entries: Vec::new(),
         })
@@ -205,8 +216,7 @@ impl Desk {
             begun: self.begun.elapsed(),
             ended: Duration::ZERO,
             attempts: 0,
-            unknown: 0,
-            hung: 0,
+            tried: Vec::new(),
             open_at_the_end: false,
             differs: false,
             end: End::Unknown,
@@ -215,6 +225,7 @@ impl Desk {
         entry.ended = self.begun.elapsed();
         if let Some(answer) = &answer {
             entry.end = End::Acknowledged { answer: answer.encode_to_vec(), tells: tells(answer) };
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         self.entries.push(entry);
         answer.ok_or(Stopped::Failed)
@@ -243,6 +254,7 @@ impl Desk {
         let mut pause = SHORTEST_PAUSE;
         let mut until = None;
         loop {
+            let at = self.begun.elapsed();
             let outcome = if entry.attempts == 0 && self.chance.random_ratio(1, SENT_TWICE) {
                 self.attempt_everywhere(token.clone(), request, entry).await
             } else {
@@ -255,9 +267,8 @@ impl Desk {
                     entry.end = End::Refused { code: status.code(), reason: reason(&status) };
                     return None;
                 }
-                Attempt::Unknown { after, hung } => {
-                    entry.unknown += 1;
-                    entry.hung += u32::from(hung);
+                Attempt::Unknown { code, after } => {
+                    entry.tried.push(Tried { at, until: self.begun.elapsed(), code });
                     after
                 }
             };
@@ -336,10 +347,10 @@ async fn attempt<Q: Asked>(line: Channel, token: MetadataValue<Ascii>, message: 
         Ok(Ok(answer)) => Attempt::Answered(answer.into_inner()),
         Ok(Err(status)) if may_be_repeated(status.code()) => {
             let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            Attempt::Unknown { after, hung: false }
+            Attempt::Unknown { code: Some(status.code()), after }
         }
         Ok(Err(status)) => Attempt::Refused(status),
-        Err(_hung) => Attempt::Unknown { after: None, hung: true },
+        Err(_hung) => Attempt::Unknown { code: None, after: None },
     }
 }
 

@@ -29,6 +29,15 @@ pub(crate) enum End {
     Unknown,
 }
 
+/// An attempt that had no known outcome. Times are counted from the start of the campaign.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tried {
+    pub(crate) at: Duration,
+    pub(crate) until: Duration,
+    /// As it was answered; none when it was not, well after its deadline.
+    pub(crate) code: Option<tonic::Code>,
+}
+
 /// A write that was asked for. Times are counted from the start of the campaign.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -41,10 +50,8 @@ pub(crate) struct Entry {
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
     pub(crate) attempts: u32,
-    /// Attempts whose outcome the caller never learnt.
-    pub(crate) unknown: u32,
-    /// Attempts that were still unanswered when their deadline had passed by a margin.
-    pub(crate) hung: u32,
+    /// Those whose outcome the caller never learnt.
+    pub(crate) tried: Vec<Tried>,
     /// Whether its outcome was unknown when the breaking ended.
     pub(crate) open_at_the_end: bool,
     /// Whether two attempts were answered differently.

@@ -19,7 +19,12 @@ mod report;
 mod story;
 mod tokens;
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
@@ -73,19 +78,17 @@ enum Phase {
 /// summary.
 pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary> {
     let begun = Instant::now();
-    let planned = match settings.until {
-        Until::Elapsed(time) => time,
-        Until::Kills(_) => Duration::ZERO,
-    };
-    let tokens = Tokens::of_all(mesh, planned + AFTERWARDS)?;
+    let tokens = Tokens::of_all(mesh, settings.until.elapsed + AFTERWARDS)?;
+    let acknowledged = Arc::new(AtomicUsize::new(0));
     let phase = watch::Sender::new(Phase::Storm);
-    let today = chassis::time::today_at(Timestamp::now());
+    let first_day = chassis::time::today_at(Timestamp::now());
     let gateways = mesh.gateways();
     let caller = |number: usize| {
         let mut chance = ChaCha8Rng::seed_from_u64(settings.seed);
         chance.set_stream(u64::try_from(number)?);
-        let desk = Desk::new(number, begun, &gateways, tokens.clone(), chance, phase.subscribe())?;
-        anyhow::Ok(Caller::new(desk, number, settings.callers, today))
+        let (tokens, phase) = (tokens.clone(), phase.subscribe());
+        let desk = Desk::new(number, begun, &gateways, tokens, chance, phase, acknowledged.clone())?;
+        anyhow::Ok(Caller::new(desk, number, settings.callers, first_day))
     };
 
     // The first one prepares the ground while nothing is broken yet.
@@ -100,7 +103,7 @@ pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary
     }
     let storm = Instant::now();
     let plan = Plan::of(settings.seed, mesh, &settings.kinds, settings.pause.clone());
-    let mut killer = Killer::new(mesh, begun);
+    let mut killer = Killer::new(mesh, begun, &acknowledged);
     killer.run(plan, settings.until).await?;
     let (struck, most_waiting) = (std::mem::take(&mut killer.struck), killer.most_waiting);
     let mut fallen = std::mem::take(&mut killer.fallen);
@@ -136,8 +139,8 @@ pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary
         acknowledged: acknowledged.len(),
         acknowledged_by_method,
         took_more_attempts: count(&|entry| entry.attempts > 1),
-        outcome_unknown: count(&|entry| entry.unknown > 0),
-        hung: entries.iter().map(|entry| entry.hung).sum(),
+        outcome_unknown: count(&|entry| !entry.tried.is_empty()),
+        hung: entries.iter().flat_map(|entry| &entry.tried).filter(|tried| tried.code.is_none()).count(),
         open_at_the_end: entries.iter().filter(|entry| entry.open_at_the_end).count(),
         repeated_at_the_end,
         blows,

@@ -28,7 +28,7 @@ pub struct Summary {
     /// Writes with an attempt of which the caller never learnt what became of it.
     pub outcome_unknown: usize,
     /// Attempts that were still unanswered well after their deadline.
-    pub hung: u32,
+    pub hung: usize,
     /// Writes whose outcome was unknown when the breaking ended, and which were repeated after it.
     pub open_at_the_end: usize,
     /// Acknowledged writes that were repeated at the end to compare the answers.
@@ -97,6 +97,9 @@ impl fmt::Display for Summary {
             let (seconds, from) = (outage.seconds, outage.from_second);
             line(f, "seconds", &format!("{seconds:.1}, from second {from:.1}"))?;
             line(f, "asked for", &outage.write)?;
+            for attempt in &outage.attempts {
+                line(f, "attempt", attempt)?;
+            }
             for blow in &outage.meanwhile {
                 line(f, "meanwhile", blow)?;
             }

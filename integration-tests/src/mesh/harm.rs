@@ -1,7 +1,11 @@
 //! What can be done to a mesh that is to be broken, and how it is healed. Nothing here waits for what it starts.
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use embedded::{postgres::Cluster, redis};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 use super::{CIVIL_REGISTRY, LinkName, Mesh, Name, Way};
 
@@ -100,7 +104,23 @@ impl Mesh {
     /// # Errors
     /// When it does not end.
     pub async fn kill_postgres(&mut self) -> anyhow::Result<()> {
-        self.postgres.as_mut().context("no PostgreSQL of its own")?.cluster.kill().await
+        self.postgres_mut()?.kill().await
+    }
+
+    /// Asks PostgreSQL to end its connections and stop.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ask_postgres_to_stop(&self) -> anyhow::Result<()> {
+        self.postgres()?.ask_to_stop()
+    }
+
+    /// Whether PostgreSQL has stopped after it was asked to.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn postgres_has_stopped(&mut self) -> anyhow::Result<bool> {
+        self.postgres_mut()?.has_stopped()
     }
 
     /// Starts PostgreSQL again on what it had written.
@@ -108,7 +128,7 @@ impl Mesh {
     /// # Errors
     /// When it cannot be started.
     pub fn begin_postgres(&mut self) -> anyhow::Result<()> {
-        self.postgres.as_mut().context("no PostgreSQL of its own")?.cluster.start_again()
+        self.postgres_mut()?.start_again()
     }
 
     /// Ends one process of PostgreSQL, the one that `pick` falls on; the server then ends the others and recovers.
@@ -116,14 +136,35 @@ impl Mesh {
     /// # Errors
     /// When none runs.
     pub fn kill_a_postgres_process(&self, pick: usize) -> anyhow::Result<()> {
-        let mut all = self.postgres.as_ref().context("no PostgreSQL of its own")?.cluster.processes()?;
+        let mut all = self.postgres()?.processes()?;
         all.sort_unstable();
         // Without the first, which would leave the others without a parent: that is what `kill_postgres` does well.
         let others = all.get(1..).filter(|others| !others.is_empty()).context("PostgreSQL does not run")?;
-        let pid = i32::try_from(others[pick % others.len()]).ok().and_then(Pid::from_raw);
-        // One that has just ended by itself is no fault.
-        let _ended = kill_process(pid.context("no number of a process")?, Signal::KILL);
-        Ok(())
+        signal(others[pick % others.len()], Signal::KILL)
+    }
+
+    /// Stops PostgreSQL in the midst of what it does, with all its processes.
+    ///
+    /// # Errors
+    /// When the system does not say which they are.
+    pub fn freeze_postgres(&self) -> anyhow::Result<()> {
+        self.postgres()?.processes()?.into_iter().try_for_each(|pid| signal(pid, Signal::STOP))
+    }
+
+    /// Lets PostgreSQL go on.
+    ///
+    /// # Errors
+    /// When the system does not say which its processes are.
+    pub fn thaw_postgres(&self) -> anyhow::Result<()> {
+        self.postgres()?.processes()?.into_iter().try_for_each(|pid| signal(pid, Signal::CONT))
+    }
+
+    fn postgres(&self) -> anyhow::Result<&Cluster> {
+        Ok(&self.postgres.as_ref().context("no PostgreSQL of its own")?.cluster)
+    }
+
+    fn postgres_mut(&mut self) -> anyhow::Result<&mut Cluster> {
+        Ok(&mut self.postgres.as_mut().context("no PostgreSQL of its own")?.cluster)
     }
 
     /// Ends Redis, with all that it held.
@@ -140,6 +181,22 @@ impl Mesh {
     /// When it cannot be started.
     pub fn begin_redis(&mut self) -> anyhow::Result<()> {
         self.redis.as_mut().context("no Redis")?.start_again()
+    }
+
+    /// Stops Redis in the midst of what it does.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze_redis(&self) -> anyhow::Result<()> {
+        signal(self.redis.as_ref().and_then(redis::Server::pid).context("no Redis")?, Signal::STOP)
+    }
+
+    /// Lets Redis go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw_redis(&self) -> anyhow::Result<()> {
+        signal(self.redis.as_ref().and_then(redis::Server::pid).context("no Redis")?, Signal::CONT)
     }
 
     /// Undoes every harm and waits until all is ready. A process that ended by itself is named: none may.
@@ -183,5 +240,14 @@ impl Mesh {
             Some(postgres) => postgres.cluster.kill().await,
             None => Ok(()),
         }
+    }
+}
+
+/// Signals a process; one that has just ended by itself is no fault.
+fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("no number of a process")?;
+    match kill_process(pid, signal) {
+        Err(Errno::SRCH) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -52,8 +52,6 @@ const GATEWAY: &str = "gateway";
 const CIVIL_REGISTRY: &str = "civil-registry";
 /// What runs twice in a mesh that is to be broken.
 const REPLICATED: [&str; 3] = [GATEWAY, membership::Membership::NAME, claims::Claims::NAME];
-/// Whether a process is given every address of a service it asks; otherwise the one of the replica of its own number.
-const EVERY_ADDRESS: bool = false;
 
 /// A running mesh. Its processes end with it, and what they wrote is searched for personal data.
 pub struct Mesh {
@@ -110,6 +108,9 @@ impl fmt::Display for LinkName {
 }
 
 impl Mesh {
+    /// The name of the gateway.
+    pub const GATEWAY: &'static str = GATEWAY;
+
     /// Starts every process and waits until all are ready.
     ///
     /// # Errors
@@ -211,7 +212,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// The processes that a process calls.
+    /// The processes that a process calls: every replica of a service it asks.
     fn asked_by(&self, name: Name) -> Vec<Name> {
         let services: Vec<&str> = match name.service {
             GATEWAY => SERVICES.iter().map(|(service, ..)| *service).collect(),
@@ -222,14 +223,7 @@ impl Mesh {
                 .chain((service == membership::Membership::NAME).then_some(CIVIL_REGISTRY))
                 .collect(),
         };
-        let of = |service: &str| -> Vec<Name> {
-            let all: Vec<Name> = self.processes.keys().copied().filter(|n| n.service == service).collect();
-            let own = all.iter().copied().find(|other| other.replica == name.replica);
-            match own.or_else(|| all.first().copied()) {
-                Some(one) if !EVERY_ADDRESS => vec![one],
-                _ => all,
-            }
-        };
+        let of = |service| self.processes.keys().copied().filter(move |name| name.service == service);
         services.into_iter().flat_map(of).collect()
     }
 
@@ -379,6 +373,22 @@ impl Mesh {
         SERVICES.iter().map(|(name, ..)| *name).collect()
     }
 
+    /// The services that have a part in a call of one of them: it, those it asks, and those that they ask.
+    #[must_use]
+    pub fn involved(service: &str) -> Vec<&'static str> {
+        let mut involved = Vec::new();
+        let mut next: Vec<&str> = vec![service];
+        while let Some(one) = next.pop() {
+            if let Some((name, _, asked)) = SERVICES.iter().find(|(name, ..)| *name == one)
+                && !involved.contains(name)
+            {
+                involved.push(*name);
+                next.extend(*asked);
+            }
+        }
+        involved
+    }
+
     /// Every process, each after those it asks.
     fn names(&self) -> Vec<Name> {
         let order = [CIVIL_REGISTRY].into_iter().chain(Self::services()).chain([GATEWAY]);
@@ -506,6 +516,20 @@ impl Mesh {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// Copies the logs to where they outlive the mesh, for whoever looks for the cause of something.
+    #[must_use]
+    pub fn keep_logs(&self) -> PathBuf {
+        let kept = std::env::temp_dir().join(format!("jkn-failed-{}", std::process::id()));
+        let _best_effort = fs::create_dir_all(&kept);
+        for name in self.processes.keys() {
+            let _best_effort = fs::copy(self.log_path(*name), kept.join(format!("{name}.log")));
+        }
+        if let Some(postgres) = &self.postgres {
+            let _best_effort = fs::copy(postgres.cluster.home().join("log"), kept.join("postgres.log"));
+        }
+        kept
+    }
+
     /// Everything the processes have logged so far.
     #[must_use]
     pub fn logs(&self) -> String {
@@ -519,13 +543,7 @@ impl Mesh {
 impl Drop for Mesh {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Kept for whoever looks for the cause.
-            let kept = std::env::temp_dir().join(format!("jkn-failed-{}", std::process::id()));
-            let _best_effort = fs::create_dir_all(&kept);
-            for name in self.processes.keys() {
-                let _best_effort = fs::copy(self.log_path(*name), kept.join(format!("{name}.log")));
-            }
-            eprintln!("the logs of the mesh are in {}", kept.display());
+            eprintln!("the logs of the mesh are in {}", self.keep_logs().display());
             return;
         }
         let found = leak::search(&self.logs());

@@ -12,7 +12,7 @@ pub(super) fn check(entries: &[Entry]) -> Vec<Check> {
                 "{}: {code:?} {reason} at attempt {}, {} of them with an unknown outcome",
                 entry.name(),
                 entry.attempts,
-                entry.unknown
+                entry.tried.len()
             )),
             End::Unknown => unknown.push(format!("{} after {} attempts", entry.name(), entry.attempts)),
             End::Acknowledged { .. } => {}

@@ -2,8 +2,13 @@
 
 pub(crate) mod plan;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use anyhow::ensure;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
 
@@ -15,13 +20,18 @@ const STOPS_WITHIN: Duration = Duration::from_secs(20);
 /// How long the killer itself waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// When the breaking ends.
-#[derive(Debug, Clone, Copy)]
-pub enum Until {
-    /// After so many kills.
-    Kills(usize),
-    /// After this time.
-    Elapsed(Duration),
+/// How long what callers and killer are to reach may take beyond the time that was asked for.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(300);
+
+/// When the breaking ends: when all of it is reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Until {
+    /// So much time has passed.
+    pub elapsed: Duration,
+    /// So many kills were done.
+    pub kills: usize,
+    /// So many writes were acknowledged.
+    pub acknowledged: usize,
 }
 
 /// A blow that was struck. Times are counted from the start of the campaign.
@@ -47,6 +57,8 @@ struct Lasting {
 pub(crate) struct Killer<'a> {
     mesh: &'a mut Mesh,
     begun: Instant,
+    /// Writes that the callers have noted as acknowledged.
+    acknowledged: &'a AtomicUsize,
     /// By what they fall on: a thing that is down is not struck again.
     lasting: BTreeMap<Target, Lasting>,
     pub(crate) struck: Vec<Struck>,
@@ -57,10 +69,11 @@ pub(crate) struct Killer<'a> {
 }
 
 impl<'a> Killer<'a> {
-    pub(crate) fn new(mesh: &'a mut Mesh, begun: Instant) -> Self {
+    pub(crate) fn new(mesh: &'a mut Mesh, begun: Instant, acknowledged: &'a AtomicUsize) -> Self {
         Self {
             mesh,
             begun,
+            acknowledged,
             lasting: BTreeMap::new(),
             struck: Vec::new(),
             fallen: Vec::new(),
@@ -70,7 +83,8 @@ impl<'a> Killer<'a> {
 
     /// Carries out the plan, and ends what still lasts at its end.
     pub(crate) async fn run(&mut self, plan: Plan, until: Until) -> anyhow::Result<()> {
-        let mut next_at = Instant::now();
+        let storm = Instant::now();
+        let mut next_at = storm;
         for blow in plan {
             next_at += blow.after;
             while let Some(ends) =
@@ -86,13 +100,16 @@ impl<'a> Killer<'a> {
                 self.strike(blow).await?;
             }
             let kills = self.struck.iter().filter(|struck| struck.kind.is_kill()).count();
-            let enough = match until {
-                Until::Kills(most) => kills >= most,
-                Until::Elapsed(most) => self.begun.elapsed() >= most,
-            };
-            if enough {
+            let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+            if storm.elapsed() >= until.elapsed && kills >= until.kills && acknowledged >= until.acknowledged
+            {
                 break;
             }
+            ensure!(
+                storm.elapsed() < until.elapsed + GIVEN_UP_AFTER,
+                "{acknowledged} writes and {kills} kills in {:?}: it leads nowhere",
+                storm.elapsed()
+            );
         }
         self.lasting.values_mut().for_each(|one| one.ends = Instant::now());
         while let Some(ends) = self.lasting.values().map(|one| one.ends).min() {
@@ -111,7 +128,10 @@ impl<'a> Killer<'a> {
                 self.mesh.kill(name).await?;
             }
             (Kind::Restart, Target::Process(name)) => self.mesh.ask_to_stop(name)?,
+            (Kind::Restart, Target::Postgres) => self.mesh.ask_postgres_to_stop()?,
             (Kind::Freeze, Target::Process(name)) => self.mesh.freeze(name)?,
+            (Kind::Freeze, Target::Postgres) => self.mesh.freeze_postgres()?,
+            (Kind::Freeze, Target::Redis) => self.mesh.freeze_redis()?,
             (Kind::KillPostgres, _) => self.mesh.kill_postgres().await?,
             (Kind::KillPostgresProcess, _) => {
                 self.mesh.kill_a_postgres_process(usize::try_from(blow.draw)?)?;
@@ -174,8 +194,11 @@ impl<'a> Killer<'a> {
                 }
                 self.mesh.begin_again(name)?;
             }
+            (Kind::Restart, Target::Postgres) if !self.mesh.postgres_has_stopped()? => return Ok(false),
             (Kind::Freeze, Target::Process(name)) => self.mesh.thaw(name)?,
-            (Kind::KillPostgres, _) => self.mesh.begin_postgres()?,
+            (Kind::Freeze, Target::Postgres) => self.mesh.thaw_postgres()?,
+            (Kind::Freeze, Target::Redis) => self.mesh.thaw_redis()?,
+            (Kind::KillPostgres | Kind::Restart, Target::Postgres) => self.mesh.begin_postgres()?,
             (Kind::KillRedis, _) => self.mesh.begin_redis()?,
             (Kind::CutLink | Kind::SlowLink | Kind::RefuseLink, Target::Link(link)) => {
                 self.mesh.set_link(link, Way::Open)?;

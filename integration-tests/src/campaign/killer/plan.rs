@@ -22,9 +22,9 @@ pub enum Kind {
     KillPostgresProcess,
     /// Redis is ended.
     KillRedis,
-    /// A process of the mesh is asked to stop, and started again.
+    /// A process or PostgreSQL is asked to stop, and started again.
     Restart,
-    /// A process of the mesh is stopped in the midst of what it does.
+    /// A process, PostgreSQL or Redis is stopped in the midst of what it does.
     Freeze,
     /// A link passes nothing on.
     CutLink,
@@ -135,6 +135,8 @@ pub(crate) struct Plan {
     links: Vec<LinkName>,
 }
 
+/// The services that tell of what they write.
+const TELL: [&str; 5] = ["accreditation", "membership", "referral", "primary-care", "claims"];
 /// The stream of the seed from which blows are drawn; the callers draw from those with their numbers.
 const STREAM: u64 = u64::MAX;
 
@@ -166,15 +168,19 @@ impl Iterator for Plan {
     fn next(&mut self) -> Option<Blow> {
         let kind = *self.kinds.choose_weighted(&mut self.chance, |kind| kind.weight()).ok()?;
         let target = match kind {
-            Kind::KillProcess | Kind::Freeze | Kind::Restart => {
-                Target::Process(*self.processes.choose(&mut self.chance)?)
-            }
+            Kind::KillProcess => Target::Process(*self.processes.choose(&mut self.chance)?),
+            Kind::Freeze | Kind::Restart => match self.chance.random_range(0..8) {
+                0 => Target::Postgres,
+                // There is nothing in it that an orderly stop would keep.
+                1 if kind == Kind::Freeze => Target::Redis,
+                _ => Target::Process(*self.processes.choose(&mut self.chance)?),
+            },
             Kind::KillPostgres | Kind::KillPostgresProcess => Target::Postgres,
             Kind::KillRedis => Target::Redis,
             Kind::CutLink | Kind::SlowLink | Kind::RefuseLink | Kind::ResetLink => {
                 Target::Link(*self.links.choose(&mut self.chance)?)
             }
-            Kind::HoldRelay => Target::Outbox(Mesh::services().choose(&mut self.chance)?),
+            Kind::HoldRelay => Target::Outbox(TELL.choose(&mut self.chance)?),
         };
         let after = Duration::from_millis(self.chance.random_range(
             u64::try_from(self.pause.start.as_millis()).ok()?

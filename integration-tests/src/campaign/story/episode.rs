@@ -41,17 +41,23 @@ impl Caller {
         let Some(hospital) = elsewhere.choose(&mut self.desk.chance).copied() else {
             return Ok(());
         };
-        let referral_number = self.referred(&patient, hospital).await?;
-        let sep_number = self.admitted(&patient, hospital, &referral_number).await?;
+        let day = self.today();
+        let referral_number = self.referred(&patient, hospital, day).await?;
+        let sep_number = self.admitted(&patient, hospital, &referral_number, day).await?;
         patient.admitted.push(hospital);
-        self.bill(&patient, hospital, sep_number).await?;
+        self.bill(&patient, hospital, sep_number, day).await?;
         self.patients.push(patient);
         Ok(())
     }
 
     /// A visit that ends in a referral, which the hospital accepts; its number.
-    async fn referred(&mut self, patient: &Patient, hospital: Facility) -> Result<String, Stopped> {
-        let visit_number = self.examined(patient, DIAGNOSIS).await?;
+    async fn referred(
+        &mut self,
+        patient: &Patient,
+        hospital: Facility,
+        day: Date,
+    ) -> Result<String, Stopped> {
+        let visit_number = self.examined(patient, DIAGNOSIS, day).await?;
         let request = primary_care::ReferVisitRequest {
             visit_number,
             destination_facility_code: hospital.code(),
@@ -86,10 +92,11 @@ impl Caller {
         patient: &Patient,
         hospital: Facility,
         referral_number: &str,
+        day: Date,
     ) -> Result<String, Stopped> {
         let request = claims::IssueSepRequest {
             member_id: patient.member_id.clone(),
-            service_date: self.today.to_string(),
+            service_date: day.to_string(),
             care_type: claims::CareType::Outpatient.into(),
             entry: claims::Entry::Referral.into(),
             poli_code: CLINIC.to_owned(),
@@ -120,6 +127,7 @@ impl Caller {
         patient: &Patient,
         hospital: Facility,
         sep_number: String,
+        day: Date,
     ) -> Result<(), Stopped> {
         let hospital = hospital.caller();
         let request = claims::CreateClaimRequest { sep_number, ..claims::CreateClaimRequest::default() };
@@ -128,7 +136,7 @@ impl Caller {
         let contradicts = self.desk.chance.random_bool(0.3);
         let request = claims::SetClaimDataRequest {
             claim_id: claim.claim_id.clone(),
-            data: Some(coded(patient, contradicts, self.today)?),
+            data: Some(coded(patient, contradicts, day)?),
             ..claims::SetClaimDataRequest::default()
         };
         self.desk.write(&claim.hospital, request, |_| Vec::new()).await?;
@@ -209,7 +217,7 @@ impl Caller {
             claim_id: claim.claim_id.clone(),
             payment_reference: claim.claim_id.clone(),
             amount_rupiah: approved.approved_rupiah,
-            paid_on: self.today.to_string(),
+            paid_on: self.today().to_string(),
             ..claims::SettleClaimRequest::default()
         };
         let told = vec![claim.told::<claims::ClaimPaid>()];
@@ -223,8 +231,8 @@ fn round(claim: Option<&claims::Claim>) -> Option<i32> {
     claim.pendings.last().map(|pending| pending.round)
 }
 
-fn coded(patient: &Patient, contradicts: bool, today: Date) -> Result<claims::ClaimData, Stopped> {
-    let begin = chassis::time::start_of(today).map(chassis::time::to_proto);
+fn coded(patient: &Patient, contradicts: bool, day: Date) -> Result<claims::ClaimData, Stopped> {
+    let begin = chassis::time::start_of(day).map(chassis::time::to_proto);
     // Hypertension with heart failure is one code in ICD-10; given as two it asks for a question.
     let (primary, secondary) =
         if contradicts { ("I50.9", vec!["I10".to_owned()]) } else { ("I25.1", vec![]) };

@@ -30,7 +30,7 @@ impl Caller {
                     certificate_number: format!("LAMA-{code}"),
                     facility_code: code.clone(),
                     grade: accreditation::Grade::Madya.into(),
-                    decided_on: format!("{}-01-15", self.today.year() - 1),
+                    decided_on: format!("{}-01-15", self.first_day.year() - 1),
                     ..accreditation::ImportCertificateRequest::default()
                 };
                 let told = vec![Told::of::<accreditation::AccreditationDecided>(SERVICE, &code)];
@@ -40,14 +40,15 @@ impl Caller {
         Ok(())
     }
 
-    /// A hospital posts its room for today.
+    /// A hospital posts its room for tomorrow.
     pub(crate) async fn room(&mut self) -> Result<(), Stopped> {
         let hospital = *given(Facility::hospitals().choose(&mut self.desk.chance))?;
+        let tomorrow = given(self.today().tomorrow().ok())?;
         let request = referral::UpdateCapacityRequest {
             facility_code: hospital.code(),
             days: vec![referral::DayQuota {
                 poli_code: CLINIC.to_owned(),
-                date: self.today.to_string(),
+                date: tomorrow.to_string(),
                 quota: self.desk.chance.random_range(1_000..10_000),
             }],
             ..referral::UpdateCapacityRequest::default()

@@ -55,7 +55,7 @@ impl Caller {
     /// A person that nobody has been before.
     fn person(&mut self) -> Person {
         self.people += 1;
-        Person::of(self.people * self.callers + self.number, self.today)
+        Person::of(self.people * self.callers + self.number, self.first_day)
     }
 
     /// At least the present month, perhaps a year in advance.

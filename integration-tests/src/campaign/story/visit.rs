@@ -1,5 +1,6 @@
 //! A member comes to the puskesmas: a visit, examined and ended.
 
+use jiff::civil::Date;
 use proto::primary_care::v1 as pb;
 use rand::RngExt;
 
@@ -15,7 +16,7 @@ const SERVICE: &str = "primary-care";
 impl Caller {
     pub(crate) async fn visit(&mut self) -> Result<(), Stopped> {
         let patient = given(self.take_patient())?;
-        let visit_number = self.examined(&patient, "J06.9").await?;
+        let visit_number = self.examined(&patient, "J06.9", self.today()).await?;
         let request = pb::DischargeVisitRequest {
             visit_number,
             discharge_status: pb::DischargeStatus::Recovered.into(),
@@ -30,13 +31,18 @@ impl Caller {
         Ok(())
     }
 
-    /// A visit with vital signs and a diagnosis; its number.
-    pub(super) async fn examined(&mut self, patient: &Patient, diagnosis: &str) -> Result<String, Stopped> {
+    /// A visit of a day with vital signs and a diagnosis; its number.
+    pub(super) async fn examined(
+        &mut self,
+        patient: &Patient,
+        diagnosis: &str,
+        day: Date,
+    ) -> Result<String, Stopped> {
         let fktp = patient.fktp.caller();
         let request = pb::RegisterVisitRequest {
             member: Some(pb::register_visit_request::Member::MemberId(patient.member_id.clone())),
             kind: pb::VisitKind::Sick.into(),
-            visit_date: self.today.to_string(),
+            visit_date: day.to_string(),
             complaint: "as told".to_owned(),
             ..pb::RegisterVisitRequest::default()
         };
