@@ -53,7 +53,7 @@ pub(crate) async fn run(
             forget_what_never_was(redis, &db.pool, &key).await;
             stream = Some(key);
         }
-        let moved = match round(&db.pool).await {
+        let moved = match round(&db).await {
             Ok(events) => events,
             Err(error) => {
                 let _logged = crate::Problem::from(error);
@@ -103,14 +103,15 @@ struct Moved {
     occurred_at: jiff_sqlx::Timestamp,
 }
 
-async fn round(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
+async fn round(db: &Db) -> Result<Vec<Moved>, sqlx::Error> {
     // Idle rounds are one cheap read: most of the time there is nothing to move.
-    let waiting =
-        sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(pool).await?;
+    let waiting = sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#)
+        .fetch_one(&db.pool)
+        .await?;
     if !waiting {
         return Ok(Vec::new());
     }
-    let mut transaction = pool.begin().await?;
+    let mut transaction = db.begin().await?;
     let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK)
         .fetch_one(&mut *transaction)
         .await?;
