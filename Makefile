@@ -1,9 +1,11 @@
 # `make run` and `make test` are all that is needed; the rest is for those who change the mesh.
 CARGO ?= cargo
+MINUTES ?= 10
+SEED ?= 1
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 JKN = $(TARGET)/debug/jkn
 
-.PHONY: run test bench lint contracts manifests documents queries accept-contracts clean-data
+.PHONY: run test bench soak lint contracts manifests documents queries accept-contracts clean-data
 
 ## Install what is missing, build, start the mesh, walk the journey, stay up until Ctrl-C.
 run:
@@ -23,6 +25,12 @@ bench:
 	@tools/install bench
 	$(CARGO) build --workspace --release
 	$(TARGET)/release/bench --nginx "$$(tools/install --path nginx)" $(REPS:%=--reps %) $(ROW:%=--row %)
+
+## Break a mesh in every way while callers write, and prove that nothing is lost and nothing happens twice.
+soak:
+	@tools/install test
+	$(CARGO) build --workspace --release
+	$(TARGET)/release/soak --minutes $(MINUTES) --seed $(SEED)
 
 ## Format and lints; a warning is an error.
 lint:

@@ -15,6 +15,9 @@ use tonic_types::StatusExt;
 
 use crate::Mesh;
 
+/// A deadline for calls that are not about deadlines.
+pub const AMPLE: Duration = Duration::from_secs(10);
+
 /// Shows a token with each call.
 #[derive(Clone)]
 pub struct Bearer(MetadataValue<Ascii>);
@@ -35,8 +38,18 @@ impl Mesh {
     /// # Errors
     /// When the institution is none.
     pub fn channel(&self, caller: &str) -> anyhow::Result<AsInstitution> {
+        self.channel_to(0, caller)
+    }
+
+    /// The same, to one of several gateways.
+    ///
+    /// # Errors
+    /// When there is no such gateway, or the institution is none.
+    pub fn channel_to(&self, gateway: usize, caller: &str) -> anyhow::Result<AsInstitution> {
         let bearer = MetadataValue::try_from(format!("Bearer {}", self.token(caller)?))?;
-        Ok(InterceptedService::new(self.anonymous()?, Bearer(bearer)))
+        let address = self.gateways().into_iter().nth(gateway).context("no such gateway")?;
+        let channel = Endpoint::from_shared(address)?.timeout(Duration::from_secs(30)).connect_lazy();
+        Ok(InterceptedService::new(channel, Bearer(bearer)))
     }
 
     /// A channel to the gateway without an identity.
@@ -56,6 +69,7 @@ pub async fn call_any(
     channel: AsInstitution,
     method: &MethodDescriptor,
     message: DynamicMessage,
+    deadline: Duration,
 ) -> Result<Option<DynamicMessage>, Status> {
     use tonic::codegen::tokio_stream::{self, StreamExt};
     let mut grpc = Grpc::new(channel);
@@ -63,7 +77,7 @@ pub async fn call_any(
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let path = path.parse().map_err(|_| Status::internal("not a path"))?;
     let mut request = Request::new(tokio_stream::once(message));
-    request.set_timeout(Duration::from_secs(10));
+    request.set_timeout(deadline);
     if method.parent_service().package_name() == "jkn.feed.v1" {
         request.metadata_mut().insert("jkn-service", MetadataValue::from_static("claims"));
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use chassis::contract;
 use integration_tests::{
     Mesh,
-    calls::{call_any, methods, reason},
+    calls::{AMPLE, call_any, methods, reason},
 };
 use prost_reflect::DynamicMessage;
 use proto::{
@@ -35,7 +35,7 @@ async fn every_method_refuses_an_identity_its_policy_does_not_name_and_serves_th
         let policy = contract::method(&path).unwrap();
         for (kind, identity) in IDENTITIES {
             let empty = DynamicMessage::new(method.input());
-            let answer = call_any(mesh.channel(identity).unwrap(), &method, empty).await;
+            let answer = call_any(mesh.channel(identity).unwrap(), &method, empty, AMPLE).await;
             if policy.callers.contains(&kind) {
                 served += 1;
                 let code = answer.err().map_or(Code::Ok, |status| status.code());

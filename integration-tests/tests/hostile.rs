@@ -4,7 +4,7 @@
 use chassis::{contract, identity::kind_name};
 use integration_tests::{
     Mesh,
-    calls::{call_any, methods, reason, wrong_fields},
+    calls::{AMPLE, call_any, methods, reason, wrong_fields},
     hostile,
 };
 use prost_reflect::{Kind, MessageDescriptor};
@@ -43,7 +43,7 @@ async fn hostile_input_on_every_method_names_the_wrong_fields_and_writes_nothing
         let caller = identity(kind);
         for hostile in hostile::messages(&method.input()) {
             let what = format!("{path}, {}", hostile.kind);
-            match call_any(mesh.channel(&caller).unwrap(), &method, hostile.message).await {
+            match call_any(mesh.channel(&caller).unwrap(), &method, hostile.message, AMPLE).await {
                 // Per-row results of a client stream, or a list without a filter.
                 Ok(_) if policy.client_streaming || (!policy.writes && hostile.kind == "empty") => {}
                 Ok(_) if !policy.writes && hostile.kind == "huge lists" => {}

@@ -154,7 +154,7 @@ impl<F: Fold> Follower<F> {
 
     /// Folds the events that were not folded before, and moves the position, in one transaction.
     async fn fold_once(&self, feed_id: Uuid, events: &[Event]) -> anyhow::Result<i64> {
-        let mut transaction = self.db.pool.begin().await?;
+        let mut transaction = self.db.begin().await?;
         sqlx::query!(
             "insert into consumer_position (source, position) values ($1, 0) on conflict do nothing",
             self.source

@@ -95,7 +95,7 @@ impl Mutation {
     /// # Errors
     /// ALREADY_EXISTS when the key was used for another request.
     pub async fn begin<R: Message + Default>(&self, db: &Db) -> Result<Begun<R>, Problem> {
-        let mut transaction = db.pool.begin().await?;
+        let mut transaction = db.begin().await?;
         let admitted = sqlx::query!(
             "insert into idempotency (caller, request_id, method, request_hash)
              values ($1, $2, $3, $4) on conflict (caller, request_id) do nothing",

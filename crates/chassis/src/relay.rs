@@ -32,8 +32,9 @@ const STREAM_LENGTH: usize = 100_000;
 const SWEEP: Duration = Duration::from_secs(600);
 /// Most old records removed at once.
 const SWEEP_BATCH: i64 = 10_000;
-/// Key of the advisory lock within a service's own database.
-const LOCK: i64 = 0x6a6b_6e72_656c;
+/// Key of the advisory lock, within a service's own database, of whoever relays its events. Whoever else holds it keeps
+/// them waiting in the outbox.
+pub const LOCK: i64 = 0x6a6b_6e72_656c;
 
 /// Relays until the process stops.
 pub(crate) async fn run(
@@ -55,7 +56,7 @@ pub(crate) async fn run(
             forget_what_never_was(redis, &db.pool, &key).await;
             stream = Some(key);
         }
-        let moved = match round(&db.pool).await {
+        let moved = match round(&db).await {
             Ok(events) => events,
             Err(error) => {
                 let _logged = crate::Problem::from(error);
@@ -105,17 +106,18 @@ struct Moved {
     occurred_at: jiff_sqlx::Timestamp,
 }
 
-async fn round(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
+async fn round(db: &Db) -> Result<Vec<Moved>, sqlx::Error> {
     // Idle rounds are one cheap read: most of the time there is nothing to move.
-    let waiting = sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(pool);
+    let waiting =
+        sqlx::query_scalar!(r#"select exists (select from outbox) as "waiting!""#).fetch_one(&db.pool);
     if !in_time(feed::LIMIT, waiting).await? {
         return Ok(Vec::new());
     }
-    in_time(LIMIT, relay(pool)).await
+    in_time(LIMIT, relay(db)).await
 }
 
-async fn relay(pool: &PgPool) -> Result<Vec<Moved>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+async fn relay(db: &Db) -> Result<Vec<Moved>, sqlx::Error> {
+    let mut transaction = db.begin().await?;
     let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK)
         .fetch_one(&mut *transaction)
         .await?;

@@ -105,6 +105,33 @@ async fn a_write_that_is_given_up_leaves_nothing_and_its_key_is_free() {
     assert_eq!((count(&db, "outbox").await, count(&db, "idempotency").await), (1, 1));
 }
 
+/// A caller may go away at any moment, also between the question and the answer of a BEGIN.
+#[tokio::test]
+async fn a_call_that_is_given_up_at_any_moment_leaves_no_transaction_open() {
+    let (database, _) = database().await;
+    let one = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&database.url).await.unwrap();
+    let db = Db::new(one, CancellationToken::new());
+    for polls in 1..40 {
+        let mut begin = Box::pin(db.begin());
+        for _ in 0..polls {
+            if futures::poll!(&mut begin).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(begin);
+        // The only connection comes back, and nothing is open on it.
+        let _back = db.pool.acquire().await.unwrap();
+        let open: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
+        )
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+        assert_eq!(open, 0, "given up after {polls} polls");
+    }
+}
+
 /// A service that serves nothing but its feed.
 struct Teller;
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions as _, Connection as _, migrate::MigrateDatabase as _, postgres::PgConnectOptions};
 use tokio::{
     process::{Child, Command},
@@ -22,6 +23,8 @@ use crate::{
 
 /// The role that owns everything in the cluster. Whoever can enter the socket's folder is this role.
 const ROLE: &str = "jkn";
+/// The port in the name of the socket; no network port is opened.
+const PORT: u16 = 5432;
 
 /// What the cluster is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +34,8 @@ pub enum Profile {
     Durable,
     /// Data of tests: nothing waits for the disk.
     Testing,
+    /// Data of tests that kill the server: it survives the end of every process, not the loss of power.
+    CrashTesting,
 }
 
 /// How to run a cluster.
@@ -53,6 +58,11 @@ impl Options {
     pub fn testing() -> Self {
         Self { profile: Profile::Testing, max_connections: 500 }
     }
+
+    /// For tests that kill the server.
+    pub fn crash_testing() -> Self {
+        Self { profile: Profile::CrashTesting, ..Self::default() }
+    }
 }
 
 /// A running cluster that this process owns. Call [`Cluster::stop`] at the end; a cluster that is dropped is told to
@@ -60,6 +70,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Cluster {
     layout: Layout,
+    options: Options,
     server: Option<Child>,
     ownership: Option<Ownership>,
 }
@@ -88,8 +99,8 @@ impl Cluster {
             layout.initialise(&options).await?;
         }
         let server = layout.spawn(&options)?;
-        let mut cluster = Self { layout, server: Some(server), ownership: Some(ownership) };
-        cluster.wait_until_ready().await?;
+        let mut cluster = Self { layout, options, server: Some(server), ownership: Some(ownership) };
+        cluster.until_ready().await?;
         Ok(cluster)
     }
 
@@ -101,6 +112,71 @@ impl Cluster {
     /// The folder with everything of this cluster.
     pub fn home(&self) -> &Path {
         &self.layout.home
+    }
+
+    /// The unix socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.layout.socket.join(format!(".s.PGSQL.{PORT}"))
+    }
+
+    /// The processes of the server: the first one, and those it made for connections and upkeep. Fails on a system
+    /// without `/proc`.
+    pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        place::processes_in(&self.layout.data())
+            .context("there is no /proc to find the server's processes in")
+    }
+
+    /// Ends the server as a loss of power would, all of its processes at once. What it had not written is lost.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let left = self.processes()?;
+            if left.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("processes {left:?} of PostgreSQL do not end");
+            }
+            // One that has just ended by itself is no fault.
+            left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).for_each(|pid| {
+                let _ = kill_process(pid, Signal::KILL);
+            });
+            sleep(Duration::from_millis(2)).await;
+        }
+        if let Some(mut server) = self.server.take() {
+            server.wait().await?;
+        }
+        // Nobody runs here: what the file says is of the past, even if its number now belongs to another process.
+        match fs::remove_file(self.layout.data().join("postmaster.pid")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the server to end its connections and stop; [`Cluster::has_stopped`] tells when it has.
+    pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+        let pid = self.server.as_ref().and_then(Child::id).context("the server does not run")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("no number of a process")?;
+        Ok(kill_process(pid, Signal::INT)?)
+    }
+
+    /// Whether the server has stopped after it was asked to.
+    pub fn has_stopped(&mut self) -> anyhow::Result<bool> {
+        if let Some(server) = &mut self.server
+            && server.try_wait()?.is_none()
+        {
+            return Ok(false);
+        }
+        self.server = None;
+        Ok(true)
+    }
+
+    /// Starts the server again after [`Cluster::kill`] or when it [has stopped](Cluster::has_stopped); [`Cluster::until_ready`] waits for it.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        if self.server.is_none() {
+            self.server = Some(self.layout.spawn(&self.options)?);
+        }
+        Ok(())
     }
 
     /// Creates the database if there is none of this name.
@@ -136,7 +212,8 @@ impl Cluster {
         self.ownership = None;
     }
 
-    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    /// Returns when the server answers; fails when it has ended.
+    pub async fn until_ready(&mut self) -> anyhow::Result<()> {
         // After a crash the server reads its log first, which may take a while.
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
@@ -314,7 +391,7 @@ impl Layout {
             let mut command = self.command("initdb");
             command.arg("--pgdata").arg(&unfinished).args(["--username", ROLE, "--encoding", "UTF8"]);
             command.args(["--auth-local", "trust", "--auth-host", "reject"]).args(locale);
-            if options.profile == Profile::Testing {
+            if options.profile != Profile::Durable {
                 command.arg("--no-sync");
             }
             run(command, "initdb")
@@ -336,7 +413,7 @@ impl Layout {
             .with_context(|| format!("cannot write {}", path.display()))?;
         let mut settings = vec![
             "listen_addresses=".to_owned(),
-            "port=5432".to_owned(),
+            format!("port={PORT}"),
             format!("unix_socket_directories={}", self.socket.display()),
             format!("max_connections={}", options.max_connections),
             "shared_buffers=128MB".to_owned(),
@@ -355,6 +432,10 @@ impl Layout {
                 ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"]
                     .map(str::to_owned)
                     .into()
+            }
+            // Page images stay: a process that is killed in the midst of a page leaves half of it.
+            Profile::CrashTesting => {
+                ["fsync=off", "synchronous_commit=on", "max_wal_size=2GB"].map(str::to_owned).into()
             }
         });
         let mut command = self.command("postgres");

@@ -24,6 +24,8 @@ use crate::{
 /// A running server that this process owns.
 #[derive(Debug)]
 pub struct Server {
+    program: PathBuf,
+    home: PathBuf,
     socket: PathBuf,
     server: Child,
     _ownership: Ownership,
@@ -39,49 +41,54 @@ impl Server {
         let ownership = Ownership::take(&home)?;
         let socket = place::socket_folder(&home, account)?.join("redis.sock");
         shut_down(&socket).await?;
-        let path = home.join("log");
-        let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let server = Command::new(program)
-            .arg("--unixsocket")
-            .arg(&socket)
-            .args([
-                "--unixsocketperm",
-                "700",
-                "--port",
-                "0",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--daemonize",
-                "no",
-            ])
-            .arg("--dir")
-            .arg(&home)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start redis-server")?;
-        let mut server = Self { socket, server, _ownership: ownership };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while ask(&server.socket, "PING").await.as_deref() != Some("+PONG") {
-            if let Some(status) = server.server.try_wait()? {
-                bail!("redis-server ended with {status} at its start: {}", place::last_lines(&path, 5));
-            }
-            if Instant::now() > deadline {
-                bail!("redis-server does not answer: {}", place::last_lines(&path, 5));
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+        let server = spawn(&program, &home, &socket)?;
+        let mut server = Self { program, home, socket, server, _ownership: ownership };
+        server.until_ready().await?;
         Ok(Some(server))
     }
 
     /// The server's URL.
     pub fn url(&self) -> String {
         format!("redis+unix://{}", self.socket.display())
+    }
+
+    /// The unix socket it listens on.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The number of its process; `None` after it was killed.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.id()
+    }
+
+    /// Ends the server at once, with all that it held.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.server.kill().await.context("cannot kill redis-server")
+    }
+
+    /// Starts the server again after [`Server::kill`], empty; [`Server::until_ready`] waits for it.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        if self.server.try_wait()?.is_some() {
+            self.server = spawn(&self.program, &self.home, &self.socket)?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the server answers; fails when it has ended.
+    pub async fn until_ready(&mut self) -> anyhow::Result<()> {
+        let log = self.home.join("log");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ask(&self.socket, "PING").await.as_deref() != Some("+PONG") {
+            if let Some(status) = self.server.try_wait()? {
+                bail!("redis-server ended with {status} at its start: {}", place::last_lines(&log, 5));
+            }
+            if Instant::now() > deadline {
+                bail!("redis-server does not answer: {}", place::last_lines(&log, 5));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Stops the server.
@@ -92,6 +99,35 @@ impl Server {
         }
         Ok(())
     }
+}
+
+fn spawn(program: &Path, home: &Path, socket: &Path) -> anyhow::Result<Child> {
+    let path = home.join("log");
+    let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Command::new(program)
+        .arg("--unixsocket")
+        .arg(socket)
+        .args([
+            "--unixsocketperm",
+            "700",
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+        ])
+        .arg("--dir")
+        .arg(home)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start redis-server")
 }
 
 /// Sends one command and returns the first line of the answer; `None` when nobody answers.

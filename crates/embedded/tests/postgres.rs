@@ -67,6 +67,28 @@ async fn a_folder_has_one_owner_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_server_killed_with_all_its_processes_starts_again_with_what_it_acknowledged() {
+    let root = open_folder();
+    let mut cluster = Cluster::start(root.path(), Options::crash_testing()).await.unwrap();
+    remember(&cluster, 1).await;
+    let _idle = PgConnection::connect(&cluster.url("membership")).await.unwrap();
+    assert!(cluster.socket().exists() && cluster.processes().unwrap().len() > 1);
+    cluster.kill().await.unwrap();
+    assert_eq!(cluster.processes().unwrap(), Vec::<u32>::new());
+    cluster.start_again().unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(remembered(&cluster).await, [1]);
+    cluster.ask_to_stop().unwrap();
+    while !cluster.has_stopped().unwrap() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    cluster.start_again().unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(remembered(&cluster).await, [1]);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_killed_server_hinders_nothing() {
     let root = open_folder();
     let cluster = Cluster::start(root.path(), Options::default()).await.unwrap();

@@ -16,3 +16,16 @@ async fn starts_stops_and_takes_over() {
     let third = Server::start(root.path()).await.unwrap().expect("redis-server is installed");
     third.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_killed_server_starts_again() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Server::start(root.path()).await.unwrap().expect("redis-server is installed");
+    let before = server.pid();
+    server.kill().await.unwrap();
+    assert_eq!(server.pid(), None);
+    server.start_again().unwrap();
+    server.until_ready().await.unwrap();
+    assert!(server.pid().is_some() && server.pid() != before);
+    server.stop().await.unwrap();
+}

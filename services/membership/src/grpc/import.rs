@@ -199,7 +199,7 @@ impl Membership {
             return Ok(());
         }
         let sender = call.caller.to_string();
-        let mut transaction = self.db.pool.begin().await?;
+        let mut transaction = self.db.begin().await?;
         let mut sorted = Sorted::new(&mut transaction, &sender, rows).await?;
         let mut told = Vec::new();
         for row in rows {

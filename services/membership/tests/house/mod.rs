@@ -170,7 +170,12 @@ impl House {
         let caller: Caller = caller.parse().unwrap();
         let method = format!("/{}", std::any::type_name::<T>());
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Call::local(caller, method.clone(), self.at, Duration::from_secs(10)));
+        request.extensions_mut().insert(Call::local(
+            caller,
+            method.clone(),
+            self.at,
+            Duration::from_secs(10),
+        ));
         request
     }
 

@@ -173,7 +173,7 @@ impl PrimaryCare {
 
     /// Keeps with the visit what the referral service will be asked, unless the same was kept before.
     async fn intend(&self, call: &Call, order: &Order) -> Result<(Pending, CreateReferralRequest), Error> {
-        let mut transaction = self.db.pool.begin().await?;
+        let mut transaction = self.db.begin().await?;
         let visit = own(call, store::lock_visit(&mut transaction, &order.visit_number).await?)?;
         visit.progress().refer()?;
         self.judge(&visit, order)?;

@@ -1,0 +1,88 @@
+//! The judgement: what the callers noted, held against the databases. Each subject in a file of its own; each answers
+//! with checks, and of each nothing may be found.
+
+mod answers;
+mod effects;
+mod events;
+mod figures;
+mod money;
+mod numbers;
+mod refusals;
+
+use serde::Serialize;
+
+use super::journal::Entry;
+use crate::Mesh;
+
+/// Findings of a check that are shown.
+const SHOWN: usize = 5;
+
+/// Something that must not be, and what was found of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What must not be.
+    pub name: &'static str,
+    /// How often it is.
+    pub found: usize,
+    /// Some of it, without anything that identifies a person.
+    pub examples: Vec<String>,
+}
+
+impl Check {
+    pub(crate) fn of(name: &'static str, findings: impl IntoIterator<Item = String>) -> Self {
+        let mut check = Self { name, found: 0, examples: Vec::new() };
+        for finding in findings {
+            check.found += 1;
+            if check.examples.len() < SHOWN {
+                check.examples.push(finding);
+            }
+        }
+        check
+    }
+}
+
+/// A check by its name: acknowledged writes without record or effect.
+pub const LOST: &str = "acknowledged, but lost";
+/// A check by its name: effects and events that are there more than once.
+pub const DOUBLED: &str = "done twice";
+/// A check by its name: events that acknowledged writes stand for and no feed tells.
+pub const MISSING_EVENTS: &str = "events missing";
+/// A check by its name: writes that were refused.
+pub const REFUSED: &str = "refused, although allowed or done before";
+
+/// Everything that is judged, with what the repetitions showed.
+pub(crate) async fn judge(
+    mesh: &Mesh,
+    entries: &[Entry],
+    of_repeats: Vec<Check>,
+) -> anyhow::Result<(Vec<Check>, money::Totals)> {
+    let mut checks = answers::check(mesh, entries).await?;
+    checks.extend(effects::check(mesh, entries).await?);
+    checks.extend(events::check(mesh, entries).await?);
+    checks.extend(numbers::check(mesh, entries).await?);
+    checks.extend(refusals::check(entries));
+    checks.extend(of_repeats);
+    let (of_money, totals) = money::check(mesh, entries).await?;
+    checks.extend(of_money);
+    checks.extend(figures::check(mesh, entries).await?);
+    Ok((merged(checks), totals))
+}
+
+pub(crate) use figures::behind;
+pub use money::Totals;
+
+/// One line for each name: a loss is a loss, whichever subject found it.
+fn merged(checks: Vec<Check>) -> Vec<Check> {
+    let mut merged: Vec<Check> = Vec::new();
+    for check in checks {
+        match merged.iter_mut().find(|known| known.name == check.name) {
+            Some(known) => {
+                known.found += check.found;
+                let room = SHOWN.saturating_sub(known.examples.len());
+                known.examples.extend(check.examples.into_iter().take(room));
+            }
+            None => merged.push(check),
+        }
+    }
+    merged
+}

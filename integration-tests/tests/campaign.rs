@@ -1,0 +1,132 @@
+//! The campaign (docs/campaign.md): a short one that must find nothing, and faults that are planted for it to find. They
+//! are planted from outside, in PostgreSQL: the program under test is the one that is delivered.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test tells its summary and stops at the unexpected"
+)]
+
+use std::{ops::Range, time::Duration};
+
+use embedded::postgres::Options;
+use integration_tests::{
+    Mesh,
+    campaign::{self, DOUBLED, Kind, LOST, MISSING_EVENTS, REFUSED, Settings, Summary, Until},
+};
+
+/// Of the short run: another one proves no more, the same one can be repeated.
+const SEED: u64 = 20;
+
+fn milliseconds(range: Range<u64>) -> Range<Duration> {
+    Duration::from_millis(range.start)..Duration::from_millis(range.end)
+}
+
+async fn planted(mesh: &mut Mesh, kinds: &[Kind], pause: Range<u64>, kills: usize) -> Summary {
+    let settings = Settings {
+        seed: SEED,
+        callers: 16,
+        until: Until { kills, acknowledged: 200, ..Until::default() },
+        kinds: kinds.to_vec(),
+        pause: milliseconds(pause),
+    };
+    let summary = campaign::run(mesh, &settings).await.unwrap();
+    println!("{summary}");
+    assert!(!summary.is_clean(), "the fault was not found");
+    summary
+}
+
+async fn plant(mesh: &Mesh, service: &str, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(mesh.database(service)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_killed_nothing_is_lost_and_nothing_happens_twice() {
+    let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
+    let settings = Settings {
+        seed: SEED,
+        callers: 24,
+        until: Until { kills: 60, acknowledged: 500, ..Until::default() },
+        kinds: Kind::ALL.to_vec(),
+        pause: milliseconds(150..750),
+    };
+    let summary = campaign::run(&mut mesh, &settings).await.unwrap();
+    println!("{summary}");
+    assert!(
+        summary.is_clean(),
+        "seed {SEED}; to repeat it: cargo test --workspace --test campaign whatever_is_killed"
+    );
+    assert!(summary.killed() >= 60);
+    mesh.end().await.unwrap();
+}
+
+/// Acknowledged before the commit is in the log: PostgreSQL is told not to wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_acknowledged_before_its_commit_is_found_as_lost() {
+    let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
+    plant(
+        &mesh,
+        "claims",
+        "alter role jkn set synchronous_commit = off;
+         select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and usename = 'jkn'",
+    )
+    .await;
+    for setting in ["alter system set wal_writer_delay = '10s'", "select pg_reload_conf()"] {
+        plant(&mesh, "claims", setting).await;
+    }
+    let summary = planted(&mut mesh, &[Kind::KillPostgres], 1_500..2_500, 3).await;
+    assert!(summary.found(LOST) > 0);
+    mesh.end().await.unwrap();
+}
+
+/// A relay that reads `outbox_id > last`: what commits late, under a number that was passed already, is never told.
+/// Every tenth event of membership commits late.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_skipped_because_it_commits_late_is_found_as_missing() {
+    let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
+    plant(
+        &mesh,
+        "membership",
+        "create table passed (outbox_id bigint not null);
+         insert into passed values (0);
+         create function pass() returns trigger language plpgsql as $$ begin
+             update passed set outbox_id = greatest(outbox_id, old.outbox_id);
+             return old;
+         end $$;
+         create trigger pass after delete on outbox for each row execute function pass();
+         create function skip() returns trigger language plpgsql as $$ begin
+             if new.outbox_id % 10 = 0 then perform pg_sleep(0.5); end if;
+             delete from outbox where outbox_id = new.outbox_id and outbox_id < (select outbox_id from passed);
+             return null;
+         end $$;
+         create constraint trigger skip after insert on outbox deferrable initially deferred
+             for each row execute function skip()",
+    )
+    .await;
+    let summary = planted(&mut mesh, &[Kind::KillProcess], 1_000..2_000, 2).await;
+    assert!(summary.found(MISSING_EVENTS) > 0);
+    mesh.end().await.unwrap();
+}
+
+/// The record of the idempotency is gone when the write is committed: whoever repeats it does it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_dropped_is_found_as_done_twice_or_refused() {
+    let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
+    for service in ["membership", "primary-care", "claims"] {
+        plant(
+            &mesh,
+            service,
+            "create function forget() returns trigger language plpgsql as $$ begin
+                 delete from idempotency where caller = new.caller and request_id = new.request_id;
+                 return null;
+             end $$;
+             create constraint trigger forget after insert on idempotency deferrable initially deferred
+                 for each row execute function forget()",
+        )
+        .await;
+    }
+    let summary = planted(&mut mesh, &[Kind::ResetLink, Kind::KillProcess], 100..300, 10).await;
+    assert!(summary.found(LOST) > 0, "there are no records");
+    assert!(summary.found(DOUBLED) > 0, "an answer of the civil registry was kept twice");
+    assert!(summary.found(REFUSED) > 0, "a family, a visit or a claim that was there already was refused");
+    mesh.end().await.unwrap();
+}
