@@ -34,6 +34,7 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{process::Processors, rows::ROWS};
 
@@ -145,13 +146,12 @@ impl Program {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            let mut terminated = signal(SignalKind::terminate())?;
+            // What was started ends with the measurement that is given up.
             tokio::select! {
                 measured = self.measure_rows(&bench) => measured,
-                // What was started ends with the measurement that is given up.
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted?;
-                    anyhow::bail!("interrupted")
-                }
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+                _ = terminated.recv() => anyhow::bail!("terminated"),
             }
         })
     }

@@ -10,7 +10,7 @@ use crate::{
     Bench,
     load::{Call, Latency, Pace, Report, Spec, WARM},
     process::Process,
-    usage::{self, Reading},
+    usage::{self, Memory, Reading},
 };
 
 /// The load that finds out what a call costs: few connections, each busy, as between processes of the mesh.
@@ -47,7 +47,7 @@ pub(crate) struct Sample {
     /// Latency at a fixed rate.
     pub(crate) latency: Latency,
     /// Memory of the process under test after the load.
-    pub(crate) resident_megabytes: f64,
+    pub(crate) megabytes: Memory,
     /// Processors that others kept busy meanwhile.
     pub(crate) foreign_processors: f64,
 }
@@ -83,7 +83,7 @@ impl Side {
                     .collect::<anyhow::Result<_>>()?,
                 generator_micros: micros(GENERATOR)?,
                 latency: at_rate.latency.context("an open loop without latencies")?,
-                resident_megabytes: usage::resident_megabytes(self.watched[0].1)?,
+                megabytes: Memory::of(self.watched[0].1)?,
                 foreign_processors: used.foreign_processors,
             })
         };
@@ -158,7 +158,7 @@ impl Sample {
             self.generator_micros,
             self.latency.p50,
             self.latency.p99,
-            self.resident_megabytes,
+            self.megabytes.resident,
             self.foreign_processors
         )
     }

@@ -11,6 +11,7 @@ use procfs::{
     CurrentSI, KernelStats,
     process::{Process, Stat},
 };
+use serde::Serialize;
 
 /// As `nice` counts it.
 const PRECEDENCE: &str = "-10";
@@ -62,20 +63,31 @@ pub(crate) fn give_precedence(watched: &[(&'static str, i32)]) -> anyhow::Result
     Ok(())
 }
 
-/// Memory that a process holds now, in megabytes.
-pub(crate) fn resident_megabytes(pid: i32) -> anyhow::Result<f64> {
-    let status = Process::new(pid)?.status()?;
-    Ok(kilobytes(status.vmrss) / 1024.0)
+/// What a process holds in memory, in megabytes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Memory {
+    /// All of it, now.
+    pub(crate) resident: f64,
+    /// Of that what is its own; the rest are pages of the program, which all its processes share.
+    pub(crate) anonymous: f64,
+    /// The most it has held.
+    pub(crate) most: f64,
 }
 
-/// The most memory that a process has held, in megabytes.
-pub(crate) fn most_megabytes(pid: i32) -> anyhow::Result<f64> {
-    let status = Process::new(pid)?.status()?;
-    Ok(kilobytes(status.vmhwm) / 1024.0)
-}
-
-fn kilobytes(value: Option<u64>) -> f64 {
-    f64::from(u32::try_from(value.unwrap_or_default()).unwrap_or(u32::MAX))
+impl Memory {
+    /// Of a process.
+    pub(crate) fn of(pid: i32) -> anyhow::Result<Self> {
+        let status = Process::new(pid)?.status()?;
+        let megabytes = |kilobytes: Option<u64>| -> anyhow::Result<f64> {
+            let kilobytes = kilobytes.context("the system does not tell what memory is held")?;
+            Ok(f64::from(u32::try_from(kilobytes)?) / 1024.0)
+        };
+        Ok(Self {
+            resident: megabytes(status.vmrss)?,
+            anonymous: megabytes(status.rssanon)?,
+            most: megabytes(status.vmhwm)?,
+        })
+    }
 }
 
 /// The processor times at one moment.
@@ -149,7 +161,8 @@ mod tests {
         }
         let used = Reading::take(&[("test", pid)]).unwrap().since(&before);
         assert!(used.by_name["test"] >= Duration::from_millis(20), "{:?}", used.by_name);
-        assert!(resident_megabytes(pid).unwrap() > 1.0);
-        assert!(most_megabytes(pid).unwrap() >= resident_megabytes(pid).unwrap());
+        let memory = Memory::of(pid).unwrap();
+        assert!(memory.resident > memory.anonymous && memory.most >= memory.resident, "{memory:?}");
+        assert!(memory.anonymous > 0.1, "{memory:?}");
     }
 }
