@@ -34,6 +34,7 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{process::Processors, rows::ROWS};
 
@@ -143,38 +144,51 @@ impl Program {
             nginx: self.nginx.clone(),
             folder,
         };
-        let wanted =
-            |names: &[&str]| self.rows.is_empty() || names.iter().any(|n| self.rows.iter().any(|w| w == n));
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let (mut verdicts, mut lines) = (Vec::new(), Vec::new());
-            let mut failures: Vec<&str> = Vec::new();
-            for rows in ROWS.iter().filter(|rows| wanted(rows.names)) {
-                bench.tell(rows.names.join(", ").as_str());
-                let judged = (rows.measure)(&bench).await.and_then(|rows| {
-                    rows.into_iter().map(row::Row::judge).collect::<anyhow::Result<Vec<_>>>()
-                });
-                match judged {
-                    Ok(judged) => {
-                        for verdict in judged {
-                            lines.push(serde_json::to_value(&verdict)?);
-                            verdicts.push(verdict);
-                        }
-                    }
-                    Err(error) => {
-                        bench.tell(&format!("  failed: {error:#}"));
-                        lines.extend(row::failed(rows.names, &error));
-                        failures.extend(rows.names);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut terminated = signal(SignalKind::terminate())?;
+            // What was started ends with the measurement that is given up.
+            tokio::select! {
+                measured = self.measure_rows(&bench) => measured,
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+                _ = terminated.recv() => anyhow::bail!("terminated"),
+            }
+        })
+    }
+
+    async fn measure_rows(&self, bench: &Bench) -> anyhow::Result<ExitCode> {
+        let (mut verdicts, mut lines) = (Vec::new(), Vec::new());
+        let mut failures: Vec<&str> = Vec::new();
+        for rows in ROWS.iter().filter(|rows| self.wants(rows.names)) {
+            bench.tell(rows.names.join(", ").as_str());
+            let judged = (rows.measure)(bench)
+                .await
+                .and_then(|rows| rows.into_iter().map(row::Row::judge).collect::<anyhow::Result<Vec<_>>>());
+            match judged {
+                Ok(judged) => {
+                    for verdict in judged {
+                        lines.push(serde_json::to_value(&verdict)?);
+                        verdicts.push(verdict);
                     }
                 }
+                Err(error) => {
+                    bench.tell(&format!("  failed: {error:#}"));
+                    lines.extend(row::failed(rows.names, &error));
+                    failures.extend(rows.names);
+                }
             }
-            let file = write(&lines)?;
-            println!("{}\nWritten to {}.", table::of(&verdicts), file.display());
-            if failures.is_empty() {
-                return Ok(ExitCode::SUCCESS);
-            }
-            eprintln!("bench: not measured: {}", failures.join(", "));
-            Ok(ExitCode::FAILURE)
-        })
+        }
+        let file = write(&lines)?;
+        println!("{}\nWritten to {}.", table::of(&verdicts), file.display());
+        if failures.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("bench: not measured: {}", failures.join(", "));
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn wants(&self, names: &[&str]) -> bool {
+        self.rows.is_empty() || names.iter().any(|name| self.rows.iter().any(|wanted| wanted == name))
     }
 }
 

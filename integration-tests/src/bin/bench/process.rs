@@ -48,9 +48,9 @@ pub(crate) struct Process {
 impl Process {
     /// A command for a program; on one processor only, if one is named.
     pub(crate) fn command(program: &Path, processor: Option<usize>) -> Command {
-        // Asks the system to end it when this program is killed.
+        // Asks the system to end it when this program is killed. A session of its own can be given precedence.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]);
+        command.args(["--pdeathsig", "TERM", "setsid"]);
         if let Some(processor) = processor {
             command.args(["taskset", "--cpu-list", &processor.to_string()]);
         }

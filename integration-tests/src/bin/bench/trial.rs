@@ -10,15 +10,14 @@ use crate::{
     Bench,
     load::{Call, Latency, Pace, Report, Spec, WARM},
     process::Process,
-    usage::{self, Reading},
+    usage::{self, Memory, Reading},
 };
 
 /// The load that finds out what a call costs: few connections, each busy, as between processes of the mesh.
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: usize = 16;
-/// The load that finds out how long a call takes, far from saturation.
+/// The load that finds out how long a call takes.
 const PACED_CONNECTIONS: usize = 4;
-const PER_SECOND: u32 = 2_000;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How long a generator may take beyond its warm-up and its load.
@@ -30,6 +29,8 @@ pub(crate) struct Side {
     pub(crate) name: &'static str,
     /// The processes whose use is read, with their numbers. The first is the one under test.
     pub(crate) watched: Vec<(&'static str, i32)>,
+    /// Calls a second at which its latency is measured, far from saturation.
+    pub(crate) paced: u32,
     /// What is sent where. Made anew for each repetition: an assertion lives for a minute.
     pub(crate) call: Box<dyn Fn() -> anyhow::Result<Call>>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Sample {
     /// Latency at a fixed rate.
     pub(crate) latency: Latency,
     /// Memory of the process under test after the load.
-    pub(crate) resident_megabytes: f64,
+    pub(crate) megabytes: Memory,
     /// Processors that others kept busy meanwhile.
     pub(crate) foreign_processors: f64,
 }
@@ -64,7 +65,7 @@ impl Side {
             };
             let paced = Spec {
                 connections: PACED_CONNECTIONS,
-                pace: Pace::Fixed { per_second: PER_SECOND },
+                pace: Pace::Fixed { per_second: self.paced },
                 ..saturated.clone()
             };
             let (report, used) = self.load(bench, &saturated).await?;
@@ -82,7 +83,7 @@ impl Side {
                     .collect::<anyhow::Result<_>>()?,
                 generator_micros: micros(GENERATOR)?,
                 latency: at_rate.latency.context("an open loop without latencies")?,
-                resident_megabytes: usage::resident_megabytes(self.watched[0].1)?,
+                megabytes: Memory::of(self.watched[0].1)?,
                 foreign_processors: used.foreign_processors,
             })
         };
@@ -101,6 +102,7 @@ impl Side {
             told.write_all(format!("{}\n", serde_json::to_string(spec)?).as_bytes()).await?;
             let warm = says.next_line().await?;
             anyhow::ensure!(warm.as_deref() == Some(WARM), "it did not warm up");
+            usage::give_precedence(&watched)?;
             let before = Reading::take(&watched)?;
             told.write_all(b"go\n").await?;
             let report = says.next_line().await?.context("it did not report")?;
@@ -156,7 +158,7 @@ impl Sample {
             self.generator_micros,
             self.latency.p50,
             self.latency.p99,
-            self.resident_megabytes,
+            self.megabytes.resident,
             self.foreign_processors
         )
     }

@@ -11,46 +11,83 @@ use procfs::{
     CurrentSI, KernelStats,
     process::{Process, Stat},
 };
+use serde::Serialize;
+
+/// As `nice` counts it.
+const PRECEDENCE: &str = "-10";
 
 /// Processor time of a process and of all its descendants, those that have ended included.
-fn processor_time(pid: i32, all: &BTreeMap<i32, Stat>) -> anyhow::Result<Duration> {
-    let mut family = vec![pid];
+fn processor_time(pid: i32, all: &Processes) -> anyhow::Result<Duration> {
     let mut ticks = 0;
-    let mut next = 0;
-    while let Some(pid) = family.get(next).copied() {
-        next += 1;
+    for pid in family(pid, all) {
         let stat = all.get(&pid).with_context(|| format!("process {pid} has ended"))?;
         ticks += stat.utime + stat.stime + u64::try_from(stat.cutime + stat.cstime)?;
-        family.extend(all.iter().filter(|(_, child)| child.ppid == pid).map(|(pid, _)| *pid));
     }
     Ok(of_ticks(ticks))
+}
+
+/// A process and its descendants.
+fn family(pid: i32, all: &Processes) -> Vec<i32> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        family.extend(all.iter().filter(|(_, child)| child.ppid == parent).map(|(pid, _)| *pid));
+    }
+    family
 }
 
 fn of_ticks(ticks: u64) -> Duration {
     Duration::from_secs(ticks) / u32::try_from(procfs::ticks_per_second()).unwrap_or(100)
 }
 
-fn all_processes() -> anyhow::Result<BTreeMap<i32, Stat>> {
+/// The processes of the machine, by their numbers.
+type Processes = BTreeMap<i32, Stat>;
+
+fn all_processes() -> anyhow::Result<Processes> {
     // One that ends meanwhile is counted with its parent.
     Ok(procfs::process::all_processes()?
         .filter_map(|one| Some((one.as_ref().ok()?.pid, one.ok()?.stat().ok()?)))
         .collect())
 }
 
-/// Memory that a process holds now, in megabytes.
-pub(crate) fn resident_megabytes(pid: i32) -> anyhow::Result<f64> {
-    let status = Process::new(pid)?.status()?;
-    Ok(kilobytes(status.vmrss) / 1024.0)
+/// Lets these processes and their descendants go before others, where that is allowed: figures of a machine that others
+/// use as well hold better then. It is done by session, and only to those that a process of theirs leads.
+pub(crate) fn give_precedence(watched: &[(&'static str, i32)]) -> anyhow::Result<()> {
+    let all = all_processes()?;
+    for pid in watched.iter().flat_map(|(_, pid)| family(*pid, &all)) {
+        if all.get(&pid).is_some_and(|stat| stat.session == pid) {
+            let _not_allowed = std::fs::write(format!("/proc/{pid}/autogroup"), PRECEDENCE);
+        }
+    }
+    Ok(())
 }
 
-/// The most memory that a process has held, in megabytes.
-pub(crate) fn most_megabytes(pid: i32) -> anyhow::Result<f64> {
-    let status = Process::new(pid)?.status()?;
-    Ok(kilobytes(status.vmhwm) / 1024.0)
+/// What a process holds in memory, in megabytes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Memory {
+    /// All of it, now.
+    pub(crate) resident: f64,
+    /// Of that what is its own; the rest are pages of the program, which all its processes share.
+    pub(crate) anonymous: f64,
+    /// The most it has held.
+    pub(crate) most: f64,
 }
 
-fn kilobytes(value: Option<u64>) -> f64 {
-    f64::from(u32::try_from(value.unwrap_or_default()).unwrap_or(u32::MAX))
+impl Memory {
+    /// Of a process.
+    pub(crate) fn of(pid: i32) -> anyhow::Result<Self> {
+        let status = Process::new(pid)?.status()?;
+        let megabytes = |kilobytes: Option<u64>| -> anyhow::Result<f64> {
+            let kilobytes = kilobytes.context("the system does not tell what memory is held")?;
+            Ok(f64::from(u32::try_from(kilobytes)?) / 1024.0)
+        };
+        Ok(Self {
+            resident: megabytes(status.vmrss)?,
+            anonymous: megabytes(status.rssanon)?,
+            most: megabytes(status.vmhwm)?,
+        })
+    }
 }
 
 /// The processor times at one moment.
@@ -124,7 +161,8 @@ mod tests {
         }
         let used = Reading::take(&[("test", pid)]).unwrap().since(&before);
         assert!(used.by_name["test"] >= Duration::from_millis(20), "{:?}", used.by_name);
-        assert!(resident_megabytes(pid).unwrap() > 1.0);
-        assert!(most_megabytes(pid).unwrap() >= resident_megabytes(pid).unwrap());
+        let memory = Memory::of(pid).unwrap();
+        assert!(memory.resident > memory.anonymous && memory.most >= memory.resident, "{memory:?}");
+        assert!(memory.anonymous > 0.1, "{memory:?}");
     }
 }

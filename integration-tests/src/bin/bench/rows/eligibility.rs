@@ -33,6 +33,9 @@ const CACHED: usize = 4_000;
 /// How many calls in a thousand ask for anybody.
 const FOR_ANYBODY: u32 = 50;
 
+/// Calls a second at which latency is measured.
+const PACED: u32 = 1_000;
+
 /// The setting that says how many members the cache holds, as `jkn config` and as the environment write it.
 const CACHE_SETTING: (&str, &str) = ("service.cache-records", "SERVICE__CACHE_RECORDS");
 /// The services whose databases `jkn seed` fills.
@@ -129,11 +132,13 @@ impl Asks<'_> {
         let ours = Side {
             name: Membership::NAME,
             watched: vec![("server", membership.process.pid()?), ("postgres", self.databases.pid()?)],
+            paced: PACED,
             call: Box::new(move || Ok(call.clone())),
         };
         let peer = Side {
             name: "echo",
             watched: vec![("server", echo.process.pid()?)],
+            paced: PACED,
             call: Box::new(move || Ok(bare.clone())),
         };
         let samples = trial::interleave(bench, &ours, &peer).await?;

@@ -16,7 +16,7 @@ use crate::{
     process::{self, Process},
     row::{Goal, Measured, Row},
     serve::{self, Authority, Served},
-    usage,
+    usage::Memory,
 };
 
 pub(super) const ROWS: Rows = Rows { names: &["memory", "start"], measure };
@@ -65,7 +65,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             "the largest of the seven processes after five journeys",
             "MB",
             40.0,
-            most(|figures| figures.resident_megabytes),
+            most(|figures| figures.megabytes.resident),
         ),
         row(
             "start",
@@ -80,8 +80,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 /// Of one process, from its start to its end.
 #[derive(serde::Serialize)]
 struct Figures {
-    resident_megabytes: f64,
-    most_megabytes: f64,
+    megabytes: Memory,
     ready_after_seconds: f64,
 }
 
@@ -117,8 +116,7 @@ impl House<'_> {
         for (name, served) in mesh {
             let pid = served.process.pid()?;
             let of = Figures {
-                resident_megabytes: usage::resident_megabytes(pid)?,
-                most_megabytes: usage::most_megabytes(pid)?,
+                megabytes: Memory::of(pid)?,
                 ready_after_seconds: served.ready_after.as_secs_f64(),
             };
             figures.insert(name, of);

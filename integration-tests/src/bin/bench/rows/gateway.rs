@@ -21,6 +21,9 @@ use crate::{
 
 pub(super) const ROWS: Rows = Rows { names: &["gateway", "gateway-path"], measure };
 
+/// Calls a second at which latency is measured.
+const PACED: u32 = 2_000;
+
 fn measure(bench: &Bench) -> LocalBoxFuture<'_, anyhow::Result<Vec<Row>>> {
     run(bench).boxed_local()
 }
@@ -52,6 +55,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         Side {
             name,
             watched: vec![("proxy", pid), ("upstream", behind)],
+            paced: PACED,
             call: Box::new(move || Ok(call.clone())),
         }
     };

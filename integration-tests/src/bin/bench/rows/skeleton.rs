@@ -29,6 +29,9 @@ const SAMPLED_IN_THOUSAND: u32 = 10;
 /// Each call is, to know what a span costs.
 const ALL: u32 = 1000;
 
+/// Calls a second at which latency is measured.
+const PACED: u32 = 2_000;
+
 /// How long the gateway's word is good for, and the deadline it hands on.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 const TIMEOUT: &str = "9950000u";
@@ -49,6 +52,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let peer = Side {
         name: "echo",
         watched: vec![("server", echo.process.pid()?)],
+        paced: PACED,
         call: Box::new(move || Ok(bare.clone())),
     };
     let ours = |sampled| as_the_gateway_calls(&authority, &skeleton, &messages, sampled);
@@ -111,6 +115,7 @@ fn as_the_gateway_calls(
     Ok(Side {
         name: Skeleton::NAME,
         watched: vec![("server", skeleton.process.pid()?)],
+        paced: PACED,
         call: Box::new(move || {
             let assertion = signer.sign(&caller, Timestamp::now(), ASSERTION_LIFETIME)?;
             let mut call = call.clone();
