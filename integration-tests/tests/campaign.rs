@@ -6,7 +6,7 @@
     reason = "a test tells its summary and stops at the unexpected"
 )]
 
-use std::{ops::Range, time::Duration};
+use std::{io::Write as _, ops::Range, time::Duration};
 
 use embedded::postgres::Options;
 use integration_tests::{
@@ -35,6 +35,11 @@ async fn planted(mesh: &mut Mesh, kinds: &[Kind], pause: Range<u64>, kills: usiz
     summary
 }
 
+/// Printed also when the test passes: past the harness, which keeps what tests print to itself.
+fn show(summary: &Summary) {
+    let _no_reader = write!(std::io::stderr().lock(), "\n{summary}");
+}
+
 async fn plant(mesh: &Mesh, service: &str, statement: &'static str) {
     sqlx::raw_sql(statement).execute(mesh.database(service)).await.unwrap();
 }
@@ -50,7 +55,7 @@ async fn whatever_is_killed_nothing_is_lost_and_nothing_happens_twice() {
         pause: milliseconds(150..750),
     };
     let summary = campaign::run(&mut mesh, &settings).await.unwrap();
-    println!("{summary}");
+    show(&summary);
     assert!(
         summary.is_clean(),
         "seed {SEED}; to repeat it: cargo test --workspace --test campaign whatever_is_killed"

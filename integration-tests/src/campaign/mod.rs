@@ -119,6 +119,9 @@ pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary
     let (repeated_at_the_end, of_repeats) = repeats::check(mesh, &entries, settings.seed).await?;
     until_settled(mesh).await?;
     let (mut checks, money) = judge::judge(mesh, &entries, of_repeats).await?;
+    let log = mesh.postgres_log();
+    let left_open = log.lines().filter(|line| line.contains("there is already a transaction in progress"));
+    checks.push(Check::of("transactions left open on a connection", left_open.map(str::to_owned)));
     checks.push(Check::of("processes that ended or hung by themselves", fallen));
 
     let acknowledged: Vec<&Entry> = entries.iter().filter(|entry| entry.is_acknowledged()).collect();

@@ -530,6 +530,13 @@ impl Mesh {
         kept
     }
 
+    /// What PostgreSQL has logged so far, when it is one of the mesh's own.
+    #[must_use]
+    pub fn postgres_log(&self) -> String {
+        let log = self.postgres.as_ref().map(|postgres| postgres.cluster.home().join("log"));
+        log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
+    }
+
     /// Everything the processes have logged so far.
     #[must_use]
     pub fn logs(&self) -> String {
