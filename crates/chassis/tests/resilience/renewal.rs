@@ -12,6 +12,7 @@ use chassis::{
 use jiff::Timestamp;
 use proto::feed::v1::{FollowEventsRequest, ReadEventsRequest, feed_service_client::FeedServiceClient};
 use tonic::{Code, Request};
+use tonic_types::StatusExt;
 
 use crate::{eventually, port::run};
 
@@ -74,4 +75,34 @@ async fn an_authority_and_a_key_are_replaced_and_no_call_is_dropped() {
     ask(&first, &vouch(&old)).await.expect("the old connection and the old key are still good");
     let silent = tokio::time::timeout(Duration::from_millis(200), kept_open.message()).await;
     assert!(silent.is_err(), "a stream from before is still open: {silent:?}");
+}
+
+/// The gateway signs for a minute. A service whose clock is hours ahead finds every word of it expired: that is not the
+/// caller's fault, and nothing a new token could mend.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumped_ahead_is_named_and_one_that_fell_behind_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = DevelopmentAuthority::open(folder.path()).unwrap();
+    let running = run(&[
+        ("insecure-loopback", "true".to_owned()),
+        ("tls.assertion-key", authority.path("assertion.pub").display().to_string()),
+    ]);
+    let key = std::fs::read_to_string(authority.path("assertion.key")).unwrap();
+    let signer = Signer::from_pem(&key, Purpose::Assertion).unwrap();
+    let addresses = [("slow".to_owned(), format!("http://{}", running.address))].into();
+    let upstream = Upstreams { process: "gateway", addresses, tls: None }.get("slow").unwrap();
+    let ask = async |signed_at: Timestamp| {
+        let caller = "djsn:sekretariat".parse().unwrap();
+        let word = signer.sign(&caller, signed_at, Duration::from_secs(60)).unwrap();
+        let mut request = Request::new(ReadEventsRequest::default());
+        request.metadata_mut().insert("jkn-assertion", word.parse().unwrap());
+        FeedServiceClient::new(upstream.clone()).read_events(request).await
+    };
+    let two_hours = Duration::from_secs(2 * 3600);
+    ask(Timestamp::now()).await.unwrap();
+    ask(Timestamp::now() + two_hours).await.unwrap();
+    let refused = ask(Timestamp::now() - two_hours).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(refused.get_details_error_info().unwrap().metadata["what"], "clock");
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
 }
