@@ -47,7 +47,7 @@ fn lines() -> Vec<Line> {
         "requestId": "cut-0000-0001",
         "terms": { "segment": "SEGMENT_PBI" },
         "members": [{
-            "nik": "9901015708820001", "name": "Warga Uji", "birthDate": "1982-08-17", "sex": "SEX_FEMALE",
+            "nik": "3273015708820001", "name": "Warga Uji", "birthDate": "1982-08-17", "sex": "SEX_FEMALE",
             "relation": "RELATION_HEAD", "regionCode": "3273", "fktpCode": "9901P999",
         }],
     });
@@ -118,8 +118,8 @@ impl Caller {
         Self { channel: mesh.channel_to(line.gateway, line.caller).unwrap(), method, request }
     }
 
-    /// Whether the mesh had a word of its own to say, be it a refusal, and how long that took.
-    async fn answered(&self) -> (bool, Duration) {
+    /// Whether the mesh had a word of its own to say, be it a refusal; how long that took; and what it was.
+    async fn answered(&self) -> (bool, Duration, String) {
         let asked = Instant::now();
         let call = call_any(self.channel.clone(), &self.method, self.request.clone(), DEADLINE);
         let unanswered = [
@@ -129,11 +129,13 @@ impl Caller {
             Code::ResourceExhausted,
             Code::Unknown,
         ];
-        let answered = match call.await {
-            Ok(_) => true,
-            Err(status) => !unanswered.contains(&status.code()),
+        let (answered, said) = match call.await {
+            Ok(_) => (true, "OK".to_owned()),
+            Err(status) => {
+                (!unanswered.contains(&status.code()), format!("{:?}: {}", status.code(), status.message()))
+            }
         };
-        (answered, asked.elapsed())
+        (answered, asked.elapsed(), said)
     }
 }
 
@@ -161,9 +163,10 @@ async fn no_call_outlives_its_deadline_and_all_is_well_again_at_once() {
     let began = Instant::now();
     let during = lines.iter().zip(&callers).map(|(line, caller)| async move {
         while began.elapsed() < CUT {
-            let (answered, took) = caller.answered().await;
+            let (answered, took, said) = caller.answered().await;
             assert!(took < DEADLINE + SLACK, "{}: {took:?}", line.what);
-            assert_eq!(answered, line.goes_on, "{}, {:?} after the cut", line.what, began.elapsed());
+            let after = began.elapsed();
+            assert_eq!(answered, line.goes_on, "{}, {after:?} after the cut, said {said}", line.what);
         }
     });
     futures::future::join_all(during).await;
