@@ -4,11 +4,12 @@
 //! - [`config`]: settings in layers; [`policy`]: dated rules from files
 //! - [`identity`], [`tls`], [`reload`]: who calls; [`contract`]: which methods there are and who may call them
 //! - [`call`]: a call under way; [`Problem`], [`Fields`]: how it is refused
-//! - [`Mutation`]: a write that happens once; `relay`, [`feed`], [`Fold`]: its event, told once
+//! - [`Mutation`]: a write that happens once; [`Batcher`]: many in one transaction; `relay`, [`feed`], [`Fold`]: its event, told once
 //! - [`Service`], [`host`], [`listen`]: a service, the process that runs it, its port; [`limits`]: when a call ends
 //! - [`Upstream`], [`upstream`]: another service, over all of its addresses
 //! - [`telemetry`]: logs, traces, metrics; [`time`], [`page`]: days and pages
 
+mod batch;
 pub mod call;
 pub mod config;
 pub mod contract;
@@ -32,6 +33,7 @@ pub mod time;
 pub mod tls;
 pub mod upstream;
 
+pub use batch::{Batched, Batcher, Event, Outcome};
 pub use call::Call;
 pub use config::Settings;
 pub use db::Db;

@@ -53,11 +53,11 @@ impl fmt::Display for RequestId {
 /// A mutation that is asked for.
 #[derive(Debug, Clone)]
 pub struct Mutation {
-    caller: String,
-    request_id: String,
-    method: String,
-    request_hash: Vec<u8>,
-    traceparent: String,
+    pub(crate) caller: String,
+    pub(crate) request_id: String,
+    pub(crate) method: String,
+    pub(crate) request_hash: Vec<u8>,
+    pub(crate) traceparent: String,
 }
 
 /// Whether the mutation is new.
@@ -118,7 +118,7 @@ impl Mutation {
         }
     }
 
-    async fn stored<R: Message + Default>(
+    pub(crate) async fn stored<R: Message + Default>(
         &self,
         connection: &mut PgConnection,
     ) -> Result<Option<R>, Problem> {

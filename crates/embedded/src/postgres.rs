@@ -126,6 +126,11 @@ impl Cluster {
             .context("there is no /proc to find the server's processes in")
     }
 
+    /// A program that came with its server, e.g. `pgbench`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.layout.programs.join(name)
+    }
+
     /// Ends the server as a loss of power would, all of its processes at once. What it had not written is lost.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);

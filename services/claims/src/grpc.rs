@@ -7,11 +7,12 @@ mod claim_read;
 mod claim_settle;
 mod issue;
 mod sep;
+mod submit;
 mod view;
 
 use std::sync::Arc;
 
-use chassis::{Db, Fields, Upstream, policy::Dated};
+use chassis::{Batcher, Db, Fields, Upstream, policy::Dated};
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
     membership::v1::membership_service_client::MembershipServiceClient,
@@ -19,6 +20,7 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
+pub(crate) use self::submit::Submissions;
 use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
 
 /// What law fixes, as dated data.
@@ -45,6 +47,7 @@ pub(crate) struct Seps {
 pub(crate) struct Claims {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) submissions: Batcher<Submissions>,
 }
 
 /// Free text that may be left out; empty then.

@@ -73,7 +73,12 @@ impl chassis::Service for Claims {
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
         };
-        let claims = grpc::Claims { db, policies };
-        Ok(chassis::Parts::new().serve(SepServiceServer::new(seps)).serve(ClaimServiceServer::new(claims)))
+        let kind = grpc::Submissions { policies: policies.clone() };
+        let (submissions, submitting) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
+        let claims = grpc::Claims { db, policies, submissions };
+        Ok(chassis::Parts::new()
+            .serve(SepServiceServer::new(seps))
+            .serve(ClaimServiceServer::new(claims))
+            .task("submissions", submitting))
     }
 }

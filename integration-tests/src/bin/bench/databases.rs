@@ -1,6 +1,6 @@
 //! The databases of a measured mesh: a private PostgreSQL that keeps what it is given, as in production.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use anyhow::Context;
 use embedded::postgres::{Cluster, Options};
@@ -57,6 +57,11 @@ impl Databases {
         let file = self.cluster.home().join("data/postmaster.pid");
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         Ok(text.lines().next().context("an empty postmaster.pid")?.trim().parse()?)
+    }
+
+    /// A program that came with the server.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.cluster.program(name)
     }
 
     /// Stops the cluster.

@@ -23,7 +23,11 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-use crate::{Bench, load::Call, process::Process};
+use crate::{
+    Bench,
+    load::{Call, Choice},
+    process::Process,
+};
 
 /// A method with an answer that is always the same.
 pub(crate) trait Method: Clone + Send + Sync + 'static {
@@ -194,8 +198,7 @@ impl Echo {
             headers: Vec::new(),
             sampled_in_thousand: None,
             messages: messages.to_owned(),
-            popular: many,
-            unpopular_in_thousand: 0,
+            choice: Choice::Any { popular: many, unpopular_in_thousand: 0 },
         }
     }
 }

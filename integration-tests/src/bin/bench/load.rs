@@ -15,6 +15,7 @@ mod saturate;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// What the generator says when it has warmed up.
@@ -50,10 +51,22 @@ pub(crate) struct Call {
     pub(crate) sampled_in_thousand: Option<u32>,
     /// A file of request messages, each framed as gRPC frames them.
     pub(crate) messages: PathBuf,
-    /// The first so many messages are the popular ones.
-    pub(crate) popular: usize,
-    /// How many calls in a thousand pick from all messages alike, and not from the popular ones.
-    pub(crate) unpopular_in_thousand: u32,
+    /// Which of them.
+    pub(crate) choice: Choice,
+}
+
+/// Which messages are sent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Choice {
+    /// Any, as often as it comes.
+    Any {
+        /// The first so many are the popular ones.
+        popular: usize,
+        /// How many calls in a thousand pick from all messages alike, and not from the popular ones.
+        unpopular_in_thousand: u32,
+    },
+    /// Each once, in their order. A load is over when all were sent.
+    EachOnce,
 }
 
 /// A header of every call.
@@ -105,8 +118,8 @@ pub(crate) struct Report {
     pub(crate) refused: BTreeMap<String, u64>,
     /// How long it took.
     pub(crate) seconds: f64,
-    /// From the moment a call was due to the end of its answer; of an open loop only.
-    pub(crate) latency: Option<Latency>,
+    /// To the end of an answer: in an open loop from the moment the call was due, in a closed one from its sending.
+    pub(crate) latency: Latency,
 }
 
 /// Quantiles, in microseconds.
@@ -114,6 +127,20 @@ pub(crate) struct Report {
 pub(crate) struct Latency {
     pub(crate) p50: u64,
     pub(crate) p99: u64,
+}
+
+/// Times that calls took, in nanoseconds.
+type Times = Histogram<u64>;
+
+fn times() -> anyhow::Result<Times> {
+    Ok(Histogram::new_with_max(Duration::from_secs(60).as_nanos().try_into()?, 3)?)
+}
+
+impl Latency {
+    fn of(times: &Times) -> Self {
+        let micros = |quantile| times.value_at_quantile(quantile) / 1000;
+        Self { p50: micros(0.5), p99: micros(0.99) }
+    }
 }
 
 /// Runs the generator.

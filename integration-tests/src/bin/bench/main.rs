@@ -4,7 +4,7 @@
 //!
 //! - [`rows`]: the rows, a file each; [`row`]: goal and verdict; [`table`]: what a person reads
 //! - [`trial`]: one repetition; [`usage`]: what processes used; [`load`]: the load generator
-//! - [`echo`], [`nginx`]: the peers; [`skeleton`], [`serve`]: what is measured
+//! - [`echo`], [`nginx`], [`pgbench`]: the peers; [`skeleton`], [`serve`]: what is measured
 //! - [`databases`], [`collector`]: what that needs; [`process`]: processes on processors of their own
 #![expect(clippy::print_stdout, reason = "the table is what this program has to say")]
 
@@ -13,6 +13,7 @@ mod databases;
 mod echo;
 mod load;
 mod nginx;
+mod pgbench;
 mod process;
 mod row;
 mod rows;

@@ -4,6 +4,7 @@ mod eligibility;
 mod footprint;
 mod gateway;
 mod skeleton;
+mod submission;
 
 use futures::future::LocalBoxFuture;
 
@@ -18,4 +19,5 @@ pub(crate) struct Rows {
 }
 
 /// Every row.
-pub(crate) const ROWS: &[Rows] = &[skeleton::ROWS, eligibility::ROWS, gateway::ROWS, footprint::ROWS];
+pub(crate) const ROWS: &[Rows] =
+    &[skeleton::ROWS, eligibility::ROWS, gateway::ROWS, footprint::ROWS, submission::ROWS];

@@ -82,7 +82,7 @@ impl Side {
                     .map(|(name, _)| Ok((*name, micros(name)?)))
                     .collect::<anyhow::Result<_>>()?,
                 generator_micros: micros(GENERATOR)?,
-                latency: at_rate.latency.context("an open loop without latencies")?,
+                latency: at_rate.latency,
                 megabytes: Memory::of(self.watched[0].1)?,
                 foreign_processors: used.foreign_processors,
             })
@@ -90,7 +90,8 @@ impl Side {
         measured.await.with_context(|| format!("measuring {}", self.name))
     }
 
-    async fn load(&self, bench: &Bench, spec: &Spec) -> anyhow::Result<(Report, usage::Used)> {
+    /// Loads it once, beside all that is watched.
+    pub(crate) async fn load(&self, bench: &Bench, spec: &Spec) -> anyhow::Result<(Report, usage::Used)> {
         let mut command = Process::command(&std::env::current_exe()?, Some(bench.processors.rest));
         command.arg("load");
         let mut generator = Process::start(command, GENERATOR, bench.folder())?;
@@ -121,7 +122,7 @@ impl Side {
     }
 }
 
-const GENERATOR: &str = "load generator";
+pub(crate) const GENERATOR: &str = "load generator";
 
 /// Measures two sides in turn: A B A B. What the machine does meanwhile then falls on both.
 pub(crate) async fn interleave(

@@ -50,7 +50,8 @@ impl ClaimService for Claims {
         &self,
         request: Request<pb::SubmitClaimRequest>,
     ) -> Result<Response<pb::SubmitClaimResponse>, Status> {
-        answered!(self, request, submit)
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.submit(call, message)).await?))
     }
 
     async fn get_claim(

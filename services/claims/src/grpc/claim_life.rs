@@ -1,7 +1,6 @@
 //! The hospital's steps of a claim: each opens a write, locks the claim, asks the domain, saves and tells.
 
 use chassis::{Begun, Call, Fields, Mutation, RequestId, Write};
-use jiff::civil::Date;
 use prost::Message;
 use proto::claims::v1 as pb;
 use tonic::Status;
@@ -15,8 +14,6 @@ use super::{
     view::{self, life},
 };
 use crate::{
-    clock,
-    edits::{Context, Finding},
     episode::{Care, Episode},
     error::Error,
     life::{Life, NotNow, State, Step},
@@ -53,7 +50,7 @@ pub(super) fn take(row: &mut Row, step: Step, call: &Call) -> Result<Taken, Erro
 }
 
 /// What stands in the way, more exactly than the state where a step back is missing.
-fn wrong(row: &Row, refused: NotNow) -> Error {
+pub(super) fn wrong(row: &Row, refused: NotNow) -> Error {
     let early = matches!(refused.step, Step::Finalise | Step::Submit { .. }) && refused.state == State::Draft;
     if !early {
         return Error::StateWrong(refused);
@@ -72,7 +69,7 @@ fn care(row: &Row) -> Care {
     if row.care_type == pb::CareType::Inpatient as i16 { Care::Inpatient } else { Care::Outpatient }
 }
 
-fn episode(row: &Row) -> Result<Episode, Error> {
+pub(super) fn episode(row: &Row) -> Result<Episode, Error> {
     claim_data::stored(row.data.as_deref().ok_or(Error::DataMissing)?, care(row))
 }
 
@@ -93,15 +90,20 @@ pub(super) async fn close_round(
     }
     let answer = answer.encode_to_vec();
     store::claim::answer(write.connection(), row.claim_id, was.round, call.received_at, &answer).await?;
-    let event = pb::ClaimAnswered {
+    let event = came_back(row, was, call);
+    Ok(write.emit(&event.claim_id, &event).await?)
+}
+
+/// The event of a claim whose round was closed.
+pub(super) fn came_back(row: &Row, was: Life, call: &Call) -> pb::ClaimAnswered {
+    pb::ClaimAnswered {
         claim_id: row.claim_id.to_string(),
         sep_number: row.sep_number.clone(),
         facility_code: row.facility_code.clone(),
         round: was.round,
         answered_on: call.today.to_string(),
         amount_rupiah: row.tariff_rupiah.unwrap_or_default(),
-    };
-    Ok(write.emit(&event.claim_id, &event).await?)
+    }
 }
 
 /// Opens the round that the claim names, and tells.
@@ -111,24 +113,34 @@ pub(super) async fn open_round(
     call: &Call,
     question: pb::Pending,
 ) -> Result<(), Error> {
-    let question = pb::Pending {
+    let question = question_of(row, call, question);
+    store::claim::ask(write.connection(), row, &question.encode_to_vec()).await?;
+    let event = pended(row, &question);
+    Ok(write.emit(&event.claim_id, &event).await?)
+}
+
+/// A question with what the claim says of the round that it opens.
+pub(super) fn question_of(row: &Row, call: &Call, question: pb::Pending) -> pb::Pending {
+    pb::Pending {
         round: row.round,
         reason: row.pending_reason.unwrap_or_default().into(),
         asked_of: row.asked_of.unwrap_or_default().into(),
         asked_on: call.today.to_string(),
         ..question
-    };
-    store::claim::ask(write.connection(), row, &question.encode_to_vec()).await?;
-    let event = pb::ClaimPended {
+    }
+}
+
+/// The event of a claim of which something is asked.
+pub(super) fn pended(row: &Row, question: &pb::Pending) -> pb::ClaimPended {
+    pb::ClaimPended {
         claim_id: row.claim_id.to_string(),
         sep_number: row.sep_number.clone(),
         facility_code: row.facility_code.clone(),
         reason: question.reason,
         round: question.round,
         asked_of: question.asked_of,
-        asked_on: question.asked_on,
-    };
-    Ok(write.emit(&event.claim_id, &event).await?)
+        asked_on: question.asked_on.clone(),
+    }
 }
 
 impl Claims {
@@ -345,75 +357,6 @@ impl Claims {
         let claim = Some(self.shown(&mut write, &row, call).await?);
         Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
     }
-
-    pub(super) async fn submit(
-        &self,
-        call: &Call,
-        message: pb::SubmitClaimRequest,
-    ) -> Result<pb::SubmitClaimResponse, Error> {
-        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
-        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
-            Opened::Replayed(answer) => return Ok(answer),
-            Opened::Fresh(opened) => *opened,
-        };
-        let was = life(&row)?;
-        was.take(Step::Submit { found: false }).map_err(|refused| wrong(&row, refused))?;
-        let clocks =
-            clock::read(&self.policies.clock.on(row.service_date)?.rule, &view::times(&row), call.today);
-        if let (true, Some(limit)) = (clocks.void, clocks.filing_limit) {
-            return Err(Error::Void(limit));
-        }
-        let letter = letter(&mut write, &row).await?;
-        let findings = self.edit(&mut write, &row, &letter).await?;
-
-        let step = take(&mut row, Step::Submit { found: !findings.is_empty() }, call)?;
-        if let Some(first) = findings.first() {
-            row.pending_reason = Some(first.reason as i16);
-        }
-        store::claim::save(write.connection(), &row, &step).await?;
-        close_round(&mut write, &row, was, call, pb::Pending::default()).await?;
-        if !was.submitted {
-            let event = submitted(&row, &letter, call.today);
-            write.emit(&event.claim_id, &event).await?;
-        }
-        if !findings.is_empty() {
-            let question = pb::Pending {
-                detail: findings
-                    .iter()
-                    .map(|finding| finding.message.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                findings: findings.into_iter().map(found).collect(),
-                ..pb::Pending::default()
-            };
-            open_round(&mut write, &row, call, question).await?;
-        }
-        let claim = Some(self.shown(&mut write, &row, call).await?);
-        Ok(write.commit(pb::SubmitClaimResponse { claim }).await?)
-    }
-
-    /// Runs the claim edits in force on the day of service.
-    async fn edit(&self, write: &mut Write, row: &Row, letter: &pb::Sep) -> Result<Vec<Finding>, Error> {
-        let edits = self.policies.edits.on(row.service_date)?;
-        let episode = episode(row)?;
-        let emergency = letter.entry() == pb::Entry::Emergency;
-        let earlier_visits =
-            match edits.look_back(episode.care, &letter.poli_code, emergency, row.service_date) {
-                Some(from) => {
-                    let (facility, clinic) = (row.facility_code.as_str(), letter.poli_code.as_str());
-                    let to = row.service_date;
-                    store::sep::visits(write.connection(), row.member_id, facility, clinic, from, to).await?
-                }
-                None => Vec::new(),
-            };
-        Ok(edits.run(&Context {
-            episode: &episode,
-            service_date: row.service_date,
-            clinic: &letter.poli_code,
-            emergency,
-            earlier_visits: &earlier_visits,
-        }))
-    }
 }
 
 /// The two fields of a step that has no others.
@@ -422,29 +365,4 @@ pub(super) fn named(request_id: &str, id: &str) -> Result<(RequestId, Uuid), Err
     let request_id = fields.parse("request_id", RequestId::parse(request_id));
     let id = claim_id(&mut fields, "claim_id", id);
     request_id.zip(id).ok_or_else(|| fields.into())
-}
-
-fn found(finding: Finding) -> pb::Finding {
-    pb::Finding {
-        edit_id: finding.edit_id,
-        reason: finding.reason as i32,
-        message: finding.message,
-        cure: finding.cure,
-    }
-}
-
-fn submitted(row: &Row, letter: &pb::Sep, today: Date) -> pb::ClaimSubmitted {
-    pb::ClaimSubmitted {
-        claim_id: row.claim_id.to_string(),
-        sep_number: row.sep_number.clone(),
-        facility_code: row.facility_code.clone(),
-        member_id: row.member_id.to_string(),
-        care_type: row.care_type.into(),
-        submitted_on: today.to_string(),
-        amount_rupiah: row.tariff_rupiah.unwrap_or_default(),
-        province_code: letter.province_code.clone(),
-        hospital_class: letter.hospital_class.clone(),
-        segment: letter.segment.clone(),
-        service_date: row.service_date.to_string(),
-    }
 }

@@ -84,6 +84,8 @@ macro_rules! row {
     }};
 }
 
+pub(super) use row;
+
 /// A step that was taken.
 #[derive(Debug)]
 pub struct Step {

@@ -1,12 +1,15 @@
 //! One call of the load generator, from its first byte to its status.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use anyhow::Context;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
-use super::{Call, connection::Sender};
+use super::{Call, Choice, connection::Sender};
 
 /// The frame of a message: a byte for compression, four for the length.
 const FRAME_HEAD: usize = 5;
@@ -18,8 +21,9 @@ pub(super) struct Caller(Arc<Prepared>);
 struct Prepared {
     request: Request<()>,
     messages: Vec<Bytes>,
-    popular: usize,
-    unpopular_in_thousand: u32,
+    choice: Choice,
+    /// The next message, where each is sent once.
+    next: AtomicUsize,
     sampled_in_thousand: Option<u32>,
 }
 
@@ -43,31 +47,30 @@ impl Caller {
             .map_err(anyhow::Error::from)
             .and_then(|bytes| frames(bytes.into()))
             .with_context(|| format!("messages in {}", call.messages.display()))?;
-        anyhow::ensure!(
-            (1..=messages.len()).contains(&call.popular),
-            "{} popular messages of {}",
-            call.popular,
-            messages.len()
-        );
+        if let Choice::Any { popular, .. } = call.choice {
+            let all = messages.len();
+            anyhow::ensure!((1..=all).contains(&popular), "{popular} popular messages of {all}");
+        }
         Ok(Self(Arc::new(Prepared {
             request,
             messages,
-            popular: call.popular,
-            unpopular_in_thousand: call.unpopular_in_thousand,
+            choice: call.choice,
+            next: AtomicUsize::new(0),
             sampled_in_thousand: call.sampled_in_thousand,
         })))
     }
 
-    /// Makes one call. An error is one of the connection; a status that is not OK is an answer.
-    pub(super) async fn call(&self, sender: &Sender) -> Result<Ended, h2::Error> {
-        let (request, message) = self.0.prepare();
+    /// Makes one call; `None` when every message was sent. An error is one of the connection; a status that is not OK
+    /// is an answer.
+    pub(super) async fn call(&self, sender: &Sender) -> Result<Option<Ended>, h2::Error> {
+        let Some((request, message)) = self.0.prepare() else { return Ok(None) };
         // A stream that the server has no room for yet waits here.
         let mut sender = sender.clone().ready().await?;
         let (answer, mut body) = sender.send_request(request, false)?;
         body.send_data(message, true)?;
         let (head, mut body) = answer.await?.into_parts();
         if let Some(status) = status_in(&head.headers) {
-            return Ok(status);
+            return Ok(Some(status));
         }
         while let Some(data) = body.data().await {
             let length = data?.len();
@@ -75,15 +78,20 @@ impl Caller {
         }
         let trailers = body.trailers().await?;
         let status = trailers.as_ref().and_then(status_in);
-        Ok(status.unwrap_or_else(|| Err(format!("no grpc-status; HTTP {}", head.status))))
+        Ok(Some(status.unwrap_or_else(|| Err(format!("no grpc-status; HTTP {}", head.status)))))
     }
 }
 
 impl Prepared {
-    fn prepare(&self) -> (Request<()>, Bytes) {
-        let anyone = self.unpopular_in_thousand > 0 && fastrand::u32(0..1000) < self.unpopular_in_thousand;
-        let among = if anyone { self.messages.len() } else { self.popular };
-        let message = self.messages[if among > 1 { fastrand::usize(0..among) } else { 0 }].clone();
+    fn prepare(&self) -> Option<(Request<()>, Bytes)> {
+        let message = match self.choice {
+            Choice::EachOnce => self.messages.get(self.next.fetch_add(1, Ordering::Relaxed))?.clone(),
+            Choice::Any { popular, unpopular_in_thousand } => {
+                let anyone = unpopular_in_thousand > 0 && fastrand::u32(0..1000) < unpopular_in_thousand;
+                let among = if anyone { self.messages.len() } else { popular };
+                self.messages[if among > 1 { fastrand::usize(0..among) } else { 0 }].clone()
+            }
+        };
         let mut request = self.request.clone();
         if let Some(sampled) = self.sampled_in_thousand {
             let flags = u8::from(fastrand::u32(0..1000) < sampled);
@@ -92,7 +100,7 @@ impl Prepared {
                 request.headers_mut().insert(chassis::call::TRACEPARENT, context);
             }
         }
-        (request, message)
+        Some((request, message))
     }
 }
 

@@ -7,13 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use tokio::{io::unix::AsyncFd, task::JoinSet};
 
-use super::{Latency, Report, call::Caller, connection::Sender};
+use super::{Latency, Report, call::Caller, connection::Sender, times};
 
 /// Most calls under way; a server that leaves more unanswered has failed.
 const MOST_UNDER_WAY: usize = 20_000;
@@ -26,8 +25,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<Report> {
     let interval = Duration::from_secs(1) / per_second;
     let calls = u32::try_from(duration.as_nanos() / interval.as_nanos())?;
-    let mut report = Report { answered: 0, refused: BTreeMap::new(), seconds: 0.0, latency: None };
-    let mut latencies = Histogram::<u64>::new_with_max(Duration::from_secs(60).as_nanos().try_into()?, 3)?;
+    let (mut latencies, mut refused) = (times()?, BTreeMap::<String, u64>::new());
     let mut under_way = JoinSet::new();
     let begun = Instant::now();
     // The runtime's own timers are a millisecond wide, which is more than most calls take.
@@ -49,18 +47,18 @@ pub(super) async fn run(
                 anyhow::ensure!(under_way.len() <= MOST_UNDER_WAY, "{MOST_UNDER_WAY} calls are not answered");
             }
             Some(ended) = under_way.join_next() => match ended?? {
-                (Ok(()), taken) => {
-                    report.answered += 1;
-                    latencies.saturating_record(u64::try_from(taken.as_nanos())?);
-                }
-                (Err(status), _) => *report.refused.entry(status).or_default() += 1,
+                (Some(Ok(())), taken) => latencies.saturating_record(u64::try_from(taken.as_nanos())?),
+                (Some(Err(status)), _) => *refused.entry(status).or_default() += 1,
+                (None, _) => {}
             },
         }
     }
-    report.seconds = begun.elapsed().as_secs_f64();
-    let micros = |quantile| latencies.value_at_quantile(quantile) / 1000;
-    report.latency = Some(Latency { p50: micros(0.5), p99: micros(0.99) });
-    Ok(report)
+    Ok(Report {
+        answered: latencies.len(),
+        refused,
+        seconds: begun.elapsed().as_secs_f64(),
+        latency: Latency::of(&latencies),
+    })
 }
 
 type Timer = AsyncFd<rustix::fd::OwnedFd>;

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{Report, call::Caller, connection::Sender};
+use super::{Latency, Report, call::Caller, connection::Sender, times};
 
 pub(super) async fn run(
     caller: &Caller,
@@ -16,30 +16,42 @@ pub(super) async fn run(
     duration: Duration,
 ) -> anyhow::Result<Report> {
     let mut places = JoinSet::new();
+    let latencies = times()?;
     let begun = Instant::now();
     for sender in connections {
         for _ in 0..in_flight {
-            let (caller, sender) = (caller.clone(), sender.clone());
+            let (caller, sender, mut latencies) = (caller.clone(), sender.clone(), latencies.clone());
             places.spawn(async move {
-                let (mut answered, mut refused) = (0_u64, BTreeMap::<String, u64>::new());
-                while begun.elapsed() < duration {
-                    match caller.call(&sender).await? {
-                        Ok(()) => answered += 1,
+                let mut refused = BTreeMap::<String, u64>::new();
+                let mut sent = Instant::now();
+                while sent.duration_since(begun) < duration
+                    && let Some(ended) = caller.call(&sender).await?
+                {
+                    let now = Instant::now();
+                    let taken = now.duration_since(std::mem::replace(&mut sent, now));
+                    match ended {
+                        Ok(()) => {
+                            latencies.saturating_record(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX))
+                        }
                         Err(status) => *refused.entry(status).or_default() += 1,
                     }
                 }
-                Ok::<_, h2::Error>((answered, refused))
+                Ok::<_, h2::Error>((latencies, refused))
             });
         }
     }
-    let mut report = Report { answered: 0, refused: BTreeMap::new(), seconds: 0.0, latency: None };
+    let (mut latencies, mut all_refused) = (latencies, BTreeMap::<String, u64>::new());
     while let Some(place) = places.join_next().await {
-        let (answered, refused) = place??;
-        report.answered += answered;
+        let (of_place, refused) = place??;
+        latencies.add(of_place)?;
         for (status, times) in refused {
-            *report.refused.entry(status).or_default() += times;
+            *all_refused.entry(status).or_default() += times;
         }
     }
-    report.seconds = begun.elapsed().as_secs_f64();
-    Ok(report)
+    Ok(Report {
+        answered: latencies.len(),
+        refused: all_refused,
+        seconds: begun.elapsed().as_secs_f64(),
+        latency: Latency::of(&latencies),
+    })
 }

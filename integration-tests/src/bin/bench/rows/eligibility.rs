@@ -16,7 +16,7 @@ use crate::{
     Bench,
     databases::Databases,
     echo::{CheckEligibility, Echo, Method},
-    load::Call,
+    load::{Call, Choice},
     process::{self, Process},
     row::{Goal, Measured, Row},
     serve::{self, Authority, Served},
@@ -121,8 +121,8 @@ impl Asks<'_> {
         let membership = self.start(cached).await?;
         self.quiet().await?;
         let echo = Echo::start(bench, bench.processors.server).await?;
-        let bare =
-            Call { popular, unpopular_in_thousand, ..echo.call::<CheckEligibility>(self.messages, popular) };
+        let choice = Choice::Any { popular, unpopular_in_thousand };
+        let bare = Call { choice, ..echo.call::<CheckEligibility>(self.messages, popular) };
         let call = Call {
             address: membership.grpc,
             tls: Some(self.authority.client("claims", Membership::NAME)?),

@@ -14,7 +14,7 @@ use crate::{
     Bench,
     collector::Collector,
     echo::{Echo, Method, ReadEvents},
-    load::{Call, Header},
+    load::{Call, Choice, Header},
     process::Process,
     row::{Goal, Measured, Row},
     serve::{self, Authority, Served},
@@ -109,8 +109,7 @@ fn as_the_gateway_calls(
         headers: vec![Header::plain(chassis::call::TIMEOUT, TIMEOUT)],
         sampled_in_thousand: Some(sampled_in_thousand),
         messages: messages.to_owned(),
-        popular: 1,
-        unpopular_in_thousand: 0,
+        choice: Choice::Any { popular: 1, unpopular_in_thousand: 0 },
     };
     Ok(Side {
         name: Skeleton::NAME,

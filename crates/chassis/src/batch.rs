@@ -1,0 +1,420 @@
+//! Writes of many callers in one transaction. Whatever arrived while the last transaction was under way goes into the
+//! next one; nobody waits for others to come. What many share is the cost of a commit: state, idempotency record and
+//! event of each write are in the transaction, as [`crate::Mutation`] has it for one, and each caller is answered
+//! only after the commit.
+//!
+//! A write that fails harms nobody else: when the database refuses a transaction, each of its writes is tried again
+//! in one of its own.
+
+use std::{collections::HashSet, hash::Hash, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use opentelemetry::{KeyValue, global, metrics::Histogram};
+use prost::{Message, Name};
+use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Call, Db, Mutation, Problem};
+
+/// Most writes of one transaction.
+const MOST_WRITES: usize = 128;
+/// Most writes that wait; a further one is refused.
+const MOST_WAITING: usize = 1024;
+/// How long a transaction may take before its connection counts as lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Transactions under way at once, where the pool has connections to spare: while one waits for the disk, the next one
+/// is written.
+const WRITERS: u32 = 2;
+
+/// A kind of write that is made together with others of its kind.
+pub trait Batched: Send + Sync + 'static {
+    /// What is to be written for one call.
+    type Work: Send + Sync + 'static;
+    /// The answer to the call.
+    type Answer: Message + Default + 'static;
+    /// Why it is refused.
+    type Error: From<Problem> + From<sqlx::Error> + Send + 'static;
+    /// What a write is about. Two writes about the same are never in one transaction.
+    type Subject: Eq + Hash;
+
+    /// Its name in metrics, e.g. `submit_claim`.
+    const NAME: &'static str;
+
+    /// What this work is about.
+    fn subject(work: &Self::Work) -> Self::Subject;
+
+    /// Writes everything in a few statements, and says of each what became of it, in the same order. What is held by
+    /// another transaction must not be waited for unless it stands alone: one slow writer would hold up all.
+    ///
+    /// # Errors
+    /// When the database refuses a statement: nothing is kept of any of them then.
+    fn write(
+        &self,
+        connection: &mut PgConnection,
+        asked: &[(&Call, &Self::Work)],
+    ) -> impl Future<Output = sqlx::Result<Vec<Outcome<Self::Answer, Self::Error>>>> + Send;
+}
+
+/// What became of a write.
+pub enum Outcome<A, E> {
+    /// Written; the events tell of it.
+    Written(A, Vec<Event>),
+    /// Refused: nothing was written of it.
+    Refused(E),
+    /// It can only be said alone, and nothing was written of it.
+    Alone,
+}
+
+/// An event of a write.
+pub struct Event {
+    kind: String,
+    subject: String,
+    body: Vec<u8>,
+}
+
+impl Event {
+    /// `subject` is what it is about: an internal id or a document number.
+    pub fn new<E: Message + Name>(subject: &str, event: &E) -> Self {
+        Self { kind: E::full_name(), subject: subject.to_owned(), body: event.encode_to_vec() }
+    }
+}
+
+struct Job<B: Batched> {
+    call: Call,
+    mutation: Mutation,
+    work: B::Work,
+    answer: oneshot::Sender<Result<B::Answer, B::Error>>,
+}
+
+/// Where writes are handed in. Cheap to clone.
+pub struct Batcher<B: Batched>(mpsc::Sender<Job<B>>);
+
+impl<B: Batched> Clone for Batcher<B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<B: Batched> Batcher<B> {
+    /// The place for writes, and the work of making them. The work ends with an error when it cannot go on; after the
+    /// stop it goes on beside it until nobody can hand in any more.
+    pub fn new(
+        db: Db,
+        kind: B,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let (handed_in, jobs) = mpsc::channel(MOST_WAITING);
+        let sizes = global::meter("jkn")
+            .u64_histogram("mesh.batch.writes")
+            .with_unit("{write}")
+            .with_description("Writes that one transaction made together")
+            .with_boundaries((0..=7).map(|power| f64::from(1 << power)).collect())
+            .build();
+        let writer =
+            Writer { jobs: Arc::new(Mutex::new(jobs)), db, kind: Arc::new(kind), sizes, later: Vec::new() };
+        let writing = async move {
+            let mut writers = JoinSet::new();
+            // Other calls must find a connection too.
+            for _ in 0..WRITERS.min(writer.db.pool.options().get_max_connections() / 2).max(1) {
+                writers.spawn(writer.another().run());
+            }
+            drop(writer);
+            let ended = stop.run_until_cancelled(writers.join_next()).await;
+            writers.detach_all();
+            ended.flatten().transpose().context("writing together").map(|_| ())
+        };
+        (Self(handed_in), writing)
+    }
+
+    /// Makes a write with others. Whoever stops waiting is not answered; what they asked for may be written.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS when the key was used for another request; what the kind of write refuses; too many wait; the
+    /// commit did not happen, or its outcome is unknown: the caller repeats with the same key.
+    pub async fn write(&self, call: Call, mutation: Mutation, work: B::Work) -> Result<B::Answer, B::Error> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Job { call, mutation, work, answer }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Problem::overloaded(),
+            mpsc::error::TrySendError::Closed(_) => Problem::unavailable("database"),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
+    }
+}
+
+struct Writer<B: Batched> {
+    jobs: Arc<Mutex<mpsc::Receiver<Job<B>>>>,
+    db: Db,
+    kind: Arc<B>,
+    sizes: Histogram<u64>,
+    /// About the same as a write of the last transaction, so not in it.
+    later: Vec<Job<B>>,
+}
+
+impl<B: Batched> Writer<B> {
+    fn another(&self) -> Self {
+        Self {
+            jobs: Arc::clone(&self.jobs),
+            db: self.db.clone(),
+            kind: Arc::clone(&self.kind),
+            sizes: self.sizes.clone(),
+            later: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        while let Some(jobs) = self.gather().await {
+            if jobs.is_empty() {
+                continue;
+            }
+            self.sizes.record(jobs.len() as u64, &[KeyValue::new("write", B::NAME)]);
+            let outcome = timeout(PATIENCE, together(&self.db, &*self.kind, &jobs)).await;
+            match outcome.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database")))) {
+                Ok(outcomes) => self.answer(jobs, outcomes),
+                // Perhaps because of one of them only.
+                Err(Failed::Refused(_)) => jobs.into_iter().for_each(|job| self.alone(job)),
+                Err(Failed::Lost(problem)) => {
+                    for job in jobs {
+                        let _nobody_waits = job.answer.send(Err(problem.clone().into()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what was handed in until now, or waits for a write; `None` when nobody can hand in any more.
+    async fn gather(&mut self) -> Option<Vec<Job<B>>> {
+        let mut jobs = std::mem::take(&mut self.later);
+        if jobs.is_empty() {
+            if self.jobs.lock().await.recv_many(&mut jobs, MOST_WRITES).await == 0 {
+                return None;
+            }
+        } else if let Ok(mut handed_in) = self.jobs.try_lock() {
+            // Another writer may hold it and wait; those that are here need not.
+            while jobs.len() < MOST_WRITES
+                && let Ok(job) = handed_in.try_recv()
+            {
+                jobs.push(job);
+            }
+        }
+        jobs.retain(|job| !job.answer.is_closed());
+        let (mut keys, mut subjects) = (HashSet::new(), HashSet::new());
+        let (first, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| {
+            let key = (job.mutation.caller.clone(), job.mutation.request_id.clone());
+            keys.insert(key) && subjects.insert(B::subject(&job.work))
+        });
+        self.later = later;
+        Some(first)
+    }
+
+    fn answer(&self, jobs: Vec<Job<B>>, outcomes: Vec<Outcome<B::Answer, B::Error>>) {
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            let answer = match outcome {
+                Outcome::Written(answer, _) => Ok(answer),
+                Outcome::Refused(error) => Err(error),
+                Outcome::Alone => {
+                    self.alone(job);
+                    continue;
+                }
+            };
+            let _nobody_waits = job.answer.send(answer);
+        }
+    }
+
+    /// Makes one write in a transaction of its own, beside the others.
+    fn alone(&self, job: Job<B>) {
+        let (db, kind) = (self.db.clone(), Arc::clone(&self.kind));
+        tokio::spawn(async move {
+            let jobs = std::slice::from_ref(&job);
+            let answer = match timeout(PATIENCE, together(&db, &*kind, jobs)).await {
+                Ok(Ok(mut outcomes)) => match outcomes.pop() {
+                    Some(Outcome::Written(answer, _)) => Ok(answer),
+                    Some(Outcome::Refused(error)) => Err(error),
+                    Some(Outcome::Alone) | None => Err(Problem::internal().into()),
+                },
+                Ok(Err(Failed::Refused(error))) => Err(error.into()),
+                Ok(Err(Failed::Lost(problem))) => Err(problem.into()),
+                Err(_elapsed) => Err(Problem::unavailable("database").into()),
+            };
+            let _nobody_waits = job.answer.send(answer);
+        });
+    }
+}
+
+/// Why a transaction was not made.
+enum Failed {
+    /// A row is refused.
+    Refused(sqlx::Error),
+    /// The database does not do what it is asked, whoever asks.
+    Lost(Problem),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        // Classes of SQLSTATE that one row can cause: 22 its data, 23 a constraint, 40 whom it waited for.
+        let of_a_row = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| ["22", "23", "40"].iter().any(|class| code.starts_with(class)));
+        if of_a_row { Self::Refused(error) } else { Self::Lost(error.into()) }
+    }
+}
+
+/// One transaction for several writes.
+async fn together<B: Batched>(
+    db: &Db,
+    kind: &B,
+    jobs: &[Job<B>],
+) -> Result<Vec<Outcome<B::Answer, B::Error>>, Failed> {
+    let mut transaction = db.begin().await?;
+    let fresh = admit(&mut transaction, jobs).await?;
+    let mut outcomes: Vec<Option<Outcome<_, _>>> = Vec::with_capacity(jobs.len());
+    for (job, fresh) in jobs.iter().zip(&fresh) {
+        outcomes.push(if *fresh { None } else { Some(replay(&mut transaction, job).await) });
+    }
+    let asked: Vec<_> =
+        jobs.iter().zip(&fresh).filter(|(_, fresh)| **fresh).map(|(job, _)| (&job.call, &job.work)).collect();
+    if asked.is_empty() {
+        return Ok(outcomes.into_iter().flatten().collect());
+    }
+    let mut written = kind.write(&mut transaction, &asked).await?.into_iter();
+    for outcome in &mut outcomes {
+        if outcome.is_none() {
+            *outcome = written.next();
+        }
+    }
+    let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+    if outcomes.len() != jobs.len() {
+        return Err(Failed::Lost(Problem::internal()));
+    }
+    let kept = Kept::of(jobs, &outcomes, &fresh);
+    if kept.callers.is_empty() {
+        // The keys of what was refused go with the transaction.
+        return Ok(outcomes);
+    }
+    kept.write(&mut transaction).await?;
+    transaction.commit().await?;
+    db.written.notify_one();
+    Ok(outcomes)
+}
+
+/// Takes the keys of the writes; tells of each whether it is new. A key that another transaction has taken is waited
+/// for, in an order in which no two can wait for each other.
+async fn admit<B: Batched>(
+    transaction: &mut Transaction<'static, Postgres>,
+    jobs: &[Job<B>],
+) -> sqlx::Result<Vec<bool>> {
+    let of = |part: fn(&Mutation) -> &String| -> Vec<String> {
+        jobs.iter().map(|job| part(&job.mutation).clone()).collect()
+    };
+    let hashes: Vec<_> = jobs.iter().map(|job| job.mutation.request_hash.clone()).collect();
+    let admitted = sqlx::query!(
+        "insert into idempotency (caller, request_id, method, request_hash)
+         select given.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+                as given (caller, request_id, method, request_hash)
+         order by caller, request_id
+         on conflict (caller, request_id) do nothing
+         returning caller, request_id",
+        &of(|mutation| &mutation.caller),
+        &of(|mutation| &mutation.request_id),
+        &of(|mutation| &mutation.method),
+        &hashes,
+    )
+    .fetch_all(&mut **transaction)
+    .await?;
+    let admitted: HashSet<_> =
+        admitted.iter().map(|row| (row.caller.as_str(), row.request_id.as_str())).collect();
+    let is_new =
+        |mutation: &Mutation| admitted.contains(&(mutation.caller.as_str(), mutation.request_id.as_str()));
+    Ok(jobs.iter().map(|job| is_new(&job.mutation)).collect())
+}
+
+/// The stored answer of a write that was made before.
+async fn replay<B: Batched>(
+    transaction: &mut Transaction<'static, Postgres>,
+    job: &Job<B>,
+) -> Outcome<B::Answer, B::Error> {
+    match job.mutation.stored(transaction).await {
+        Ok(Some(answer)) => Outcome::Written(answer, Vec::new()),
+        // The record was removed between the two statements, by age: the caller may simply repeat.
+        Ok(None) => Outcome::Refused(Problem::unavailable("idempotency record").into()),
+        Err(problem) => Outcome::Refused(problem.into()),
+    }
+}
+
+/// Answers and events of what was written, and the keys of what was not: columns of a statement.
+#[derive(Default)]
+struct Kept {
+    callers: Vec<String>,
+    request_ids: Vec<String>,
+    responses: Vec<Vec<u8>>,
+    event_ids: Vec<Uuid>,
+    kinds: Vec<String>,
+    subjects: Vec<String>,
+    traceparents: Vec<String>,
+    bodies: Vec<Vec<u8>>,
+    idle_callers: Vec<String>,
+    idle_request_ids: Vec<String>,
+}
+
+impl Kept {
+    fn of<B: Batched>(jobs: &[Job<B>], outcomes: &[Outcome<B::Answer, B::Error>], fresh: &[bool]) -> Self {
+        let mut kept = Self::default();
+        for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(fresh).filter(|(_, fresh)| **fresh) {
+            let (caller, request_id) = (job.mutation.caller.clone(), job.mutation.request_id.clone());
+            let Outcome::Written(answer, events) = outcome else {
+                kept.idle_callers.push(caller);
+                kept.idle_request_ids.push(request_id);
+                continue;
+            };
+            kept.callers.push(caller);
+            kept.request_ids.push(request_id);
+            kept.responses.push(answer.encode_to_vec());
+            for event in events {
+                kept.event_ids.push(Uuid::now_v7());
+                kept.kinds.push(event.kind.clone());
+                kept.subjects.push(event.subject.clone());
+                kept.traceparents.push(job.mutation.traceparent.clone());
+                kept.bodies.push(event.body.clone());
+            }
+        }
+        kept
+    }
+
+    /// Keeps answers and events, and gives the keys back under which nothing was written.
+    async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<()> {
+        sqlx::query!(
+            "with told as (
+                 insert into outbox (event_id, kind, subject, traceparent, body)
+                 select event_id, kind, subject, traceparent, body
+                 from unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::bytea[]) with ordinality
+                      as event (event_id, kind, subject, traceparent, body, place)
+                 order by place
+             ), given_back as (
+                 delete from idempotency using unnest($9::text[], $10::text[]) as idle (caller, request_id)
+                 where idempotency.caller = idle.caller and idempotency.request_id = idle.request_id
+             )
+             update idempotency set response = done.response
+             from unnest($1::text[], $2::text[], $3::bytea[]) as done (caller, request_id, response)
+             where idempotency.caller = done.caller and idempotency.request_id = done.request_id",
+            &self.callers,
+            &self.request_ids,
+            &self.responses,
+            &self.event_ids,
+            &self.kinds,
+            &self.subjects,
+            &self.traceparents,
+            &self.bodies,
+            &self.idle_callers,
+            &self.idle_request_ids,
+        )
+        .execute(&mut **transaction)
+        .await?;
+        Ok(())
+    }
+}

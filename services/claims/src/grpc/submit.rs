@@ -1,0 +1,244 @@
+//! How a claim is submitted: alone or in a stream, many are read, judged and written together.
+
+use std::sync::Arc;
+
+use chassis::{Batched, Call, Event, Mutation, Outcome};
+use jiff::civil::Date;
+use prost::Message as _;
+use proto::claims::v1 as pb;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    Claims, Policies,
+    claim_life::{came_back, episode, named, pended, question_of, take, wrong},
+    view::{self, life},
+};
+use crate::{
+    clock,
+    edits::{Context, Edits, Finding},
+    episode::Episode,
+    error::Error,
+    life::{Life, Step},
+    store::{
+        claim::{Pending, Row},
+        submission::{self, Final, Submitted, Visits},
+    },
+};
+
+impl Claims {
+    pub(super) async fn submit(
+        &self,
+        call: Call,
+        message: pb::SubmitClaimRequest,
+    ) -> Result<pb::SubmitClaimResponse, Error> {
+        let (request_id, claim_id) = named(&message.request_id, &message.claim_id)?;
+        let mutation = Mutation::new(&call, &message, request_id);
+        self.submissions.write(call, mutation, claim_id).await
+    }
+}
+
+/// Submissions, written together.
+pub(crate) struct Submissions {
+    pub(crate) policies: Arc<Policies>,
+}
+
+impl Batched for Submissions {
+    /// The claim.
+    type Work = Uuid;
+    type Answer = pb::SubmitClaimResponse;
+    type Error = Error;
+    type Subject = Uuid;
+
+    const NAME: &'static str = "submit_claim";
+
+    fn subject(claim_id: &Uuid) -> Uuid {
+        *claim_id
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        asked: &[(&Call, &Uuid)],
+    ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
+        let claims: Vec<_> = asked.iter().map(|(call, id)| (**id, call.caller.facility())).collect();
+        let mut finals = submission::lock(connection, &claims).await?;
+        let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
+        let mut ready = Vec::with_capacity(finals.len());
+        for (place, (call, id)) in asked.iter().enumerate() {
+            let Some(at) = finals.iter().position(|found| found.claim.claim_id == **id) else {
+                // Not there, or held by somebody; that shows when nobody else has to wait for it.
+                let alone = asked.len() > 1;
+                outcomes[place] = Some(if alone { Outcome::Alone } else { Outcome::Refused(Error::NoClaim) });
+                continue;
+            };
+            match self.ready(finals.swap_remove(at), call) {
+                Ok(claim) => ready.push((place, *call, claim)),
+                Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
+            }
+        }
+        let visits = visits(connection, &ready).await?;
+        let mut written = Vec::with_capacity(ready.len());
+        for ((place, call, ready), earlier_visits) in ready.into_iter().zip(visits) {
+            match self.decide(ready, call, &earlier_visits) {
+                Ok((submitted, answer, events)) => {
+                    written.push(submitted);
+                    outcomes[place] = Some(Outcome::Written(answer, events));
+                }
+                Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
+            }
+        }
+        if !written.is_empty() {
+            submission::save(connection, &written).await?;
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+}
+
+/// A claim that may be submitted now.
+struct Ready<'a> {
+    row: Row,
+    was: Life,
+    letter: pb::Sep,
+    episode: Episode,
+    edits: &'a Edits,
+}
+
+impl Ready<'_> {
+    fn is_emergency(&self) -> bool {
+        self.letter.entry() == pb::Entry::Emergency
+    }
+
+    /// The first day to look back to for earlier visits.
+    fn look_back(&self) -> Option<Date> {
+        let Self { edits, episode, letter, row, .. } = self;
+        edits.look_back(episode.care, &letter.poli_code, self.is_emergency(), row.service_date)
+    }
+}
+
+impl Submissions {
+    /// What needs no look at anything else: the state, the filing limit, the coded episode.
+    fn ready(&self, found: Final, call: &Call) -> Result<Ready<'_>, Error> {
+        let row = found.claim;
+        let was = life(&row)?;
+        was.take(Step::Submit { found: false }).map_err(|refused| wrong(&row, refused))?;
+        let periods = &self.policies.clock.on(row.service_date)?.rule;
+        let clocks = clock::read(periods, &view::times(&row), call.today);
+        if let (true, Some(limit)) = (clocks.void, clocks.filing_limit) {
+            return Err(Error::Void(limit));
+        }
+        let letter = pb::Sep::decode(found.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
+        let episode = episode(&row)?;
+        let edits = &self.policies.edits.on(row.service_date)?.rule;
+        Ok(Ready { row, was, letter, episode, edits })
+    }
+
+    /// What becomes of the claim, what its sender is answered, and the events that tell of it.
+    fn decide(
+        &self,
+        ready: Ready<'_>,
+        call: &Call,
+        earlier_visits: &[Date],
+    ) -> Result<(Submitted, pb::SubmitClaimResponse, Vec<Event>), Error> {
+        let findings = ready.edits.run(&Context {
+            episode: &ready.episode,
+            service_date: ready.row.service_date,
+            clinic: &ready.letter.poli_code,
+            emergency: ready.is_emergency(),
+            earlier_visits,
+        });
+        let Ready { mut row, was, letter, .. } = ready;
+        let step = take(&mut row, Step::Submit { found: !findings.is_empty() }, call)?;
+        if let Some(first) = findings.first() {
+            row.pending_reason = Some(first.reason as i16);
+        }
+        let mut events = Vec::new();
+        if was.asked.is_some() {
+            let event = came_back(&row, was, call);
+            events.push(Event::new(&event.claim_id, &event));
+        }
+        if !was.submitted {
+            let event = submitted(&row, &letter, call.today);
+            events.push(Event::new(&event.claim_id, &event));
+        }
+        let question = (!findings.is_empty()).then(|| question_of(&row, call, question(findings)));
+        if let Some(question) = &question {
+            let event = pended(&row, question);
+            events.push(Event::new(&event.claim_id, &event));
+        }
+        let question = question.map(|question| question.encode_to_vec());
+        let open: Vec<_> = question
+            .iter()
+            .map(|question| Pending {
+                round: row.round,
+                question: question.clone(),
+                answered_at: None,
+                answer: None,
+            })
+            .collect();
+        let claim = Some(view::claim(&row, &self.policies, call, &open, &[])?);
+        let closed = was.asked.map(|_| was.round);
+        Ok((Submitted { claim: row, step, closed, question }, pb::SubmitClaimResponse { claim }, events))
+    }
+}
+
+/// For each claim the days of the earlier visits that its edits look at.
+async fn visits(
+    connection: &mut PgConnection,
+    ready: &[(usize, &Call, Ready<'_>)],
+) -> sqlx::Result<Vec<Vec<Date>>> {
+    let mut visits = vec![Vec::new(); ready.len()];
+    let (places, asked): (Vec<_>, Vec<_>) = ready
+        .iter()
+        .enumerate()
+        .filter_map(|(place, (_, _, ready))| {
+            let visits = Visits {
+                member_id: ready.row.member_id,
+                facility_code: &ready.row.facility_code,
+                clinic: &ready.letter.poli_code,
+                from: ready.look_back()?,
+                before: ready.row.service_date,
+            };
+            Some((place, visits))
+        })
+        .unzip();
+    if !asked.is_empty() {
+        for (of, day) in submission::visits(connection, &asked).await? {
+            visits[places[of]].push(day);
+        }
+    }
+    Ok(visits)
+}
+
+fn question(findings: Vec<Finding>) -> pb::Pending {
+    let told: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    pb::Pending {
+        detail: told.join("; "),
+        findings: findings
+            .into_iter()
+            .map(|finding| pb::Finding {
+                edit_id: finding.edit_id,
+                reason: finding.reason as i32,
+                message: finding.message,
+                cure: finding.cure,
+            })
+            .collect(),
+        ..pb::Pending::default()
+    }
+}
+
+fn submitted(row: &Row, letter: &pb::Sep, today: Date) -> pb::ClaimSubmitted {
+    pb::ClaimSubmitted {
+        claim_id: row.claim_id.to_string(),
+        sep_number: row.sep_number.clone(),
+        facility_code: row.facility_code.clone(),
+        member_id: row.member_id.to_string(),
+        care_type: row.care_type.into(),
+        submitted_on: today.to_string(),
+        amount_rupiah: row.tariff_rupiah.unwrap_or_default(),
+        province_code: letter.province_code.clone(),
+        hospital_class: letter.hospital_class.clone(),
+        segment: letter.segment.clone(),
+        service_date: row.service_date.to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Submissions of many claims at once: one statement reads them, one writes what they changed.
+
+use jiff::{Timestamp, civil::Date};
+use jiff_sqlx::ToSqlx;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::claim::{Row, Step};
+
+/// A claim that is to be submitted, with the letter of its SEP.
+#[derive(Debug)]
+pub struct Final {
+    /// The claim.
+    pub claim: Row,
+    /// The letter, encoded.
+    pub letter: Vec<u8>,
+}
+
+/// What a submission changed.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The claim as it is now.
+    pub claim: Row,
+    /// The step.
+    pub step: Step,
+    /// The round that it closed.
+    pub closed: Option<i32>,
+    /// The question of the round that it opened, encoded.
+    pub question: Option<Vec<u8>>,
+}
+
+/// Claims that can be held against changes until the transaction ends; of one facility only where one is given with the
+/// id. One that another transaction holds is left out, unless it is the only one: then that is waited for.
+pub async fn lock(
+    connection: &mut PgConnection,
+    claims: &[(Uuid, Option<&str>)],
+) -> Result<Vec<Final>, sqlx::Error> {
+    macro_rules! locked {
+        ($how:literal) => {
+            sqlx::query!(
+                "select c.claim_id, c.sep_number, c.facility_code, c.member_id, c.care_type, c.service_date, c.state,
+                        c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
+                        c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
+                        c.payment_reference, c.paid_rupiah, c.paid_on, s.letter
+                 from unnest($1::uuid[], $2::text[]) as asked (claim_id, facility_code)
+                 join claim c on c.claim_id = asked.claim_id
+                 join sep s on s.sep_number = c.sep_number
+                 where asked.facility_code is null or asked.facility_code = c.facility_code
+                 order by c.claim_id "
+                    + $how,
+                &claims.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                &claims.iter().map(|(_, own)| own.map(str::to_owned)).collect::<Vec<_>>() as &[Option<String>],
+            )
+            .fetch_all(connection)
+            .await?
+            .into_iter()
+            .map(|row| Final { letter: row.letter.clone(), claim: super::claim::row!(row) })
+            .collect()
+        };
+    }
+    Ok(if claims.len() == 1 { locked!("for update of c") } else { locked!("for update of c skip locked") })
+}
+
+/// Days on which members had an out-patient SEP at a clinic.
+#[derive(Debug)]
+pub struct Visits<'a> {
+    /// Member.
+    pub member_id: Uuid,
+    /// Facility.
+    pub facility_code: &'a str,
+    /// Clinic.
+    pub clinic: &'a str,
+    /// First day.
+    pub from: Date,
+    /// The day after the last.
+    pub before: Date,
+}
+
+/// The days of several such questions, each with the place of its question, from 0.
+pub async fn visits(
+    connection: &mut PgConnection,
+    asked: &[Visits<'_>],
+) -> Result<Vec<(usize, Date)>, sqlx::Error> {
+    let text = |of: fn(&Visits<'_>) -> String| asked.iter().map(of).collect::<Vec<_>>();
+    let days = |of: fn(&Visits<'_>) -> Date| asked.iter().map(|one| of(one).to_sqlx()).collect::<Vec<_>>();
+    let rows = sqlx::query!(
+        r#"select place as "place!", s.service_date
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::date[], $5::date[]) with ordinality
+                as asked (member_id, facility_code, clinic, from_day, before_day, place)
+           join sep s on s.member_id = asked.member_id and s.facility_code = asked.facility_code
+                and s.service_date >= from_day and s.service_date < before_day and s.clinic = asked.clinic
+                and s.care_type = 2 and not s.emergency and s.cancelled_at is null"#,
+        &asked.iter().map(|one| one.member_id).collect::<Vec<_>>(),
+        &text(|one| one.facility_code.to_owned()),
+        &text(|one| one.clinic.to_owned()),
+        &days(|one| one.from) as &[jiff_sqlx::Date],
+        &days(|one| one.before) as &[jiff_sqlx::Date],
+    )
+    .fetch_all(connection)
+    .await?;
+    let place = |place: i64| usize::try_from(place - 1).unwrap_or(usize::MAX);
+    Ok(rows.into_iter().map(|row| (place(row.place), row.service_date.to_jiff())).collect())
+}
+
+/// Writes what submissions changed: claims, steps, and the rounds that they closed and opened.
+pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Result<(), sqlx::Error> {
+    let at = |at: Timestamp| at.to_sqlx();
+    let claims = || submitted.iter().map(|one| &one.claim);
+    let closed = || submitted.iter().filter_map(|one| Some((one, one.closed?)));
+    let opened = || submitted.iter().filter_map(|one| Some((&one.claim, one.question.clone()?)));
+    sqlx::query!(
+        "with step as (
+             select * from unnest($1::uuid[], $2::smallint[], $3::integer[], $4::timestamptz[], $5::integer[],
+                                  $6::smallint[], $7::smallint[], $8::timestamptz[], $9::timestamptz[], $10::text[])
+                    as step (claim_id, state, steps, submitted_at, round, pending_reason, asked_of, asked_at,
+                             taken_at, taken_by)
+         ), changed as (
+             update claim set state = step.state, steps = step.steps, submitted_at = step.submitted_at,
+                    round = step.round, pending_reason = step.pending_reason, asked_of = step.asked_of,
+                    asked_at = step.asked_at
+             from step where claim.claim_id = step.claim_id
+         ), taken as (
+             insert into claim_step (claim_id, step, state, taken_at, taken_by)
+             select claim_id, steps, state, taken_at, taken_by from step
+         ), closed as (
+             update claim_pending set answered_at = closed.answered_at, answer = ''
+             from unnest($11::uuid[], $12::integer[], $13::timestamptz[]) as closed (claim_id, round, answered_at)
+             where claim_pending.claim_id = closed.claim_id and claim_pending.round = closed.round
+         )
+         insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
+         select step.claim_id, step.round, step.pending_reason, step.asked_of, step.asked_at, opened.question
+         from unnest($14::uuid[], $15::bytea[]) as opened (claim_id, question) join step using (claim_id)",
+        &claims().map(|claim| claim.claim_id).collect::<Vec<_>>(),
+        &claims().map(|claim| claim.state).collect::<Vec<_>>(),
+        &claims().map(|claim| claim.steps).collect::<Vec<_>>(),
+        &claims().map(|claim| claim.submitted_at.map(at)).collect::<Vec<_>>()
+            as &[Option<jiff_sqlx::Timestamp>],
+        &claims().map(|claim| claim.round).collect::<Vec<_>>(),
+        &claims().map(|claim| claim.pending_reason).collect::<Vec<_>>() as &[Option<i16>],
+        &claims().map(|claim| claim.asked_of).collect::<Vec<_>>() as &[Option<i16>],
+        &claims().map(|claim| claim.asked_at.map(at)).collect::<Vec<_>>() as &[Option<jiff_sqlx::Timestamp>],
+        &submitted.iter().map(|one| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
+        &submitted.iter().map(|one| one.step.taken_by.clone()).collect::<Vec<_>>(),
+        &closed().map(|(one, _)| one.claim.claim_id).collect::<Vec<_>>(),
+        &closed().map(|(_, round)| round).collect::<Vec<_>>(),
+        &closed().map(|(one, _)| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
+        &opened().map(|(claim, _)| claim.claim_id).collect::<Vec<_>>(),
+        &opened().map(|(_, question)| question).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
