@@ -132,19 +132,44 @@ impl<B: Batched> Batcher<B> {
         (Self(handed_in), writing)
     }
 
-    /// Makes a write with others. Whoever stops waiting is not answered; what they asked for may be written.
+    /// Makes a write with others; refuses it when too many wait. Whoever stops waiting is not answered; what they asked
+    /// for may be written.
     ///
     /// # Errors
     /// ALREADY_EXISTS when the key was used for another request; what the kind of write refuses; too many wait; the
     /// commit did not happen, or its outcome is unknown: the caller repeats with the same key.
     pub async fn write(&self, call: Call, mutation: Mutation, work: B::Work) -> Result<B::Answer, B::Error> {
-        let (answer, answered) = oneshot::channel();
-        self.0.try_send(Job { call, mutation, work, answer }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Problem::overloaded(),
-            mpsc::error::TrySendError::Closed(_) => Problem::unavailable("database"),
+        let place = self.0.try_reserve().map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(()) => Problem::overloaded(),
+            mpsc::error::TrySendError::Closed(()) => Problem::unavailable("database"),
         })?;
-        answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
+        hand_in(place, call, mutation, work).await
     }
+
+    /// The same for a part of a stream: it waits for a place, and its sender is not read meanwhile.
+    ///
+    /// # Errors
+    /// As [`Batcher::write`], but for a lack of places.
+    pub async fn write_in_turn(
+        &self,
+        call: Call,
+        mutation: Mutation,
+        work: B::Work,
+    ) -> Result<B::Answer, B::Error> {
+        let place = self.0.reserve().await.map_err(|_| Problem::unavailable("database"))?;
+        hand_in(place, call, mutation, work).await
+    }
+}
+
+async fn hand_in<B: Batched>(
+    place: mpsc::Permit<'_, Job<B>>,
+    call: Call,
+    mutation: Mutation,
+    work: B::Work,
+) -> Result<B::Answer, B::Error> {
+    let (answer, answered) = oneshot::channel();
+    place.send(Job { call, mutation, work, answer });
+    answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
 }
 
 struct Writer<B: Batched> {

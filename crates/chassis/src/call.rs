@@ -67,6 +67,13 @@ impl Call {
         }
     }
 
+    /// A part of a call that is a stream, which came in just now.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let received_at = Timestamp::now();
+        Self { received_at, today: time::today_at(received_at), ..self.clone() }
+    }
+
     /// A request to another service, with what is left of the deadline and in the same trace.
     pub fn onward<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

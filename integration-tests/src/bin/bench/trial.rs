@@ -68,12 +68,12 @@ impl Side {
                 pace: Pace::Fixed { per_second: self.paced },
                 ..saturated.clone()
             };
-            let (report, used) = self.load(bench, &saturated).await?;
+            let (report, used) = load(bench, &self.watched, &saturated).await?;
             let micros = |name: &str| -> anyhow::Result<f64> {
                 let time = used.by_name.get(name).context("a process that was not watched")?;
                 Ok(time.as_secs_f64() * 1e6 / report.answered as f64)
             };
-            let (at_rate, _) = self.load(bench, &paced).await?;
+            let (at_rate, _) = load(bench, &self.watched, &paced).await?;
             Ok::<_, anyhow::Error>(Sample {
                 rate: report.answered as f64 / report.seconds,
                 micros: self
@@ -89,37 +89,41 @@ impl Side {
         };
         measured.await.with_context(|| format!("measuring {}", self.name))
     }
+}
 
-    /// Loads it once, beside all that is watched.
-    pub(crate) async fn load(&self, bench: &Bench, spec: &Spec) -> anyhow::Result<(Report, usage::Used)> {
-        let mut command = Process::command(&std::env::current_exe()?, Some(bench.processors.rest));
-        command.arg("load");
-        let mut generator = Process::start(command, GENERATOR, bench.folder())?;
-        let mut watched = self.watched.clone();
-        watched.push((GENERATOR, generator.pid()?));
-        let (mut says, mut told) = generator.conversation()?;
+/// Loads a server once, and tells what the watched processes and the generator used.
+pub(crate) async fn load(
+    bench: &Bench,
+    watched: &[(&'static str, i32)],
+    spec: &Spec,
+) -> anyhow::Result<(Report, usage::Used)> {
+    let mut command = Process::command(&std::env::current_exe()?, Some(bench.processors.rest));
+    command.arg("load");
+    let mut generator = Process::start(command, GENERATOR, bench.folder())?;
+    let mut watched = watched.to_vec();
+    watched.push((GENERATOR, generator.pid()?));
+    let (mut says, mut told) = generator.conversation()?;
 
-        let conversation = async {
-            told.write_all(format!("{}\n", serde_json::to_string(spec)?).as_bytes()).await?;
-            let warm = says.next_line().await?;
-            anyhow::ensure!(warm.as_deref() == Some(WARM), "it did not warm up");
-            usage::give_precedence(&watched)?;
-            let before = Reading::take(&watched)?;
-            told.write_all(b"go\n").await?;
-            let report = says.next_line().await?.context("it did not report")?;
-            let used = Reading::take(&watched)?.since(&before);
-            Ok((serde_json::from_str::<Report>(&report)?, used))
-        };
-        let limit = spec.warm_up + spec.duration + PATIENCE;
-        let ended = tokio::time::timeout(limit, conversation).await.context("it does not end");
-        let (report, used) = ended
-            .and_then(|ended| ended)
-            .with_context(|| format!("the load generator:\n{}", generator.last_words()))?;
-        generator.end().await?;
-        anyhow::ensure!(report.refused.is_empty(), "calls were refused: {:?}", report.refused);
-        anyhow::ensure!(report.answered > 0, "no call was answered");
-        Ok((report, used))
-    }
+    let conversation = async {
+        told.write_all(format!("{}\n", serde_json::to_string(spec)?).as_bytes()).await?;
+        let warm = says.next_line().await?;
+        anyhow::ensure!(warm.as_deref() == Some(WARM), "it did not warm up");
+        usage::give_precedence(&watched)?;
+        let before = Reading::take(&watched)?;
+        told.write_all(b"go\n").await?;
+        let report = says.next_line().await?.context("it did not report")?;
+        let used = Reading::take(&watched)?.since(&before);
+        Ok((serde_json::from_str::<Report>(&report)?, used))
+    };
+    let limit = spec.warm_up + spec.duration + PATIENCE;
+    let ended = tokio::time::timeout(limit, conversation).await.context("it does not end");
+    let (report, used) = ended
+        .and_then(|ended| ended)
+        .with_context(|| format!("the load generator:\n{}", generator.last_words()))?;
+    generator.end().await?;
+    anyhow::ensure!(report.refused.is_empty(), "calls were refused: {:?}", report.refused);
+    anyhow::ensure!(report.answered > 0, "no call was answered");
+    Ok((report, used))
 }
 
 pub(crate) const GENERATOR: &str = "load generator";

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::Stream;
 use proto::claims::v1::{self as pb, claim_service_server::ClaimService};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Claims;
 
@@ -52,6 +52,16 @@ impl ClaimService for Claims {
     ) -> Result<Response<pb::SubmitClaimResponse>, Status> {
         let (call, message) = chassis::call::accept(request)?;
         Ok(Response::new(Box::pin(self.submit(call, message)).await?))
+    }
+
+    type SubmitClaimsStream = Pin<Box<dyn Stream<Item = Result<pb::SubmitClaimsResponse, Status>> + Send>>;
+
+    async fn submit_claims(
+        &self,
+        request: Request<Streaming<pb::SubmitClaimsRequest>>,
+    ) -> Result<Response<Self::SubmitClaimsStream>, Status> {
+        let (call, rows) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.submit_all(call, rows))))
     }
 
     async fn get_claim(

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use chassis::{Batched, Call, Event, Mutation, Outcome};
+use futures::{Stream, StreamExt};
 use jiff::civil::Date;
 use prost::Message as _;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
+use tonic::{Status, Streaming};
+use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::{
@@ -26,6 +29,9 @@ use crate::{
     },
 };
 
+/// Rows of a stream that are under way: as many as fill the transactions of both writers.
+const ROWS_UNDER_WAY: usize = 256;
+
 impl Claims {
     pub(super) async fn submit(
         &self,
@@ -35,6 +41,64 @@ impl Claims {
         let (request_id, claim_id) = named(&message.request_id, &message.claim_id)?;
         let mutation = Mutation::new(&call, &message, request_id);
         self.submissions.write(call, mutation, claim_id).await
+    }
+
+    /// Submits what comes over a stream, and answers each row in its turn.
+    pub(super) fn submit_all(
+        &self,
+        call: Call,
+        rows: Streaming<pb::SubmitClaimsRequest>,
+    ) -> impl Stream<Item = Result<pb::SubmitClaimsResponse, Status>> + Send + 'static {
+        let claims = self.clone();
+        rows.map(move |row| {
+            let (claims, call) = (claims.clone(), call.part());
+            async move {
+                let row = row?;
+                let result = claims.submit_row(call, &row).await;
+                Ok(row_result(row, result))
+            }
+        })
+        .buffered(ROWS_UNDER_WAY)
+    }
+
+    async fn submit_row(
+        &self,
+        call: Call,
+        row: &pb::SubmitClaimsRequest,
+    ) -> Result<pb::SubmitClaimResponse, Error> {
+        let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
+        let mutation = Mutation::new(&call, row, request_id);
+        self.submissions.write_in_turn(call, mutation, claim_id).await
+    }
+}
+
+/// What became of a row, for its sender.
+fn row_result(
+    row: pb::SubmitClaimsRequest,
+    result: Result<pb::SubmitClaimResponse, Error>,
+) -> pb::SubmitClaimsResponse {
+    let pb::SubmitClaimsRequest { request_id, claim_id } = row;
+    let of_row = pb::SubmitClaimsResponse { request_id, claim_id, ..Default::default() };
+    match result {
+        Ok(answer) => {
+            let claim = answer.claim.unwrap_or_default();
+            pb::SubmitClaimsResponse {
+                state: claim.state,
+                pending: claim.pendings.into_iter().next(),
+                ..of_row
+            }
+        }
+        Err(error) => {
+            let status = Status::from(error);
+            let details = status.get_error_details();
+            let wrong = details.bad_request().map(|wrong| wrong.field_violations.clone()).unwrap_or_default();
+            pb::SubmitClaimsResponse {
+                reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
+                message: status.message().to_owned(),
+                faults: wrong.into_iter().map(|one| format!("{}: {}", one.field, one.description)).collect(),
+                ..of_row
+            }
+        }
     }
 }
 

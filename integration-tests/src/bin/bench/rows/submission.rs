@@ -1,17 +1,31 @@
 //! A hospital submits claims: `jkn serve claims`, called by 64 at once, each answered after its own commit. Beside it
 //! pgbench with as many clients, which writes the same rows of the same tables, one claim in one statement: the best
 //! that a service without a batcher could do, and without the work of one: no gRPC, no rules, no answer.
+//!
+//! Then the same over two streams, beside pgbench with a thousand claims in one statement.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use chassis::{Caller, Service, identity::Purpose, time};
+use chassis::{Caller, Service as _, identity::Purpose, time};
 use claims::Claims;
-use futures::{FutureExt, future::LocalBoxFuture};
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, try_join_all},
+};
 use jiff::{Timestamp, ToSpan, civil::Date};
 use prost::Message;
-use proto::claims::v1 as pb;
+use proto::claims::v1::{self as pb, claim_service_client::ClaimServiceClient};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tonic::{
+    Request,
+    metadata::MetadataValue,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
 use uuid::Uuid;
 
 use super::Rows;
@@ -22,11 +36,11 @@ use crate::{
     pgbench::{self, Script},
     row::{Goal, Measured, Row},
     serve::{self, Authority, Served},
-    trial::{self, Side},
+    trial,
 };
 
 pub(super) const ROWS: Rows =
-    Rows { names: &["submission", "submission-p50", "submission-postgres"], measure };
+    Rows { names: &["submission", "submission-p50", "submission-postgres", "submission-streamed"], measure };
 
 /// Callers at once, of both sides.
 const CONNECTIONS: usize = 8;
@@ -35,6 +49,11 @@ const CLIENTS: u32 = 64;
 
 /// Claims that one repetition may submit: more than it can. A load that runs out of them is over earlier.
 const CLAIMS: u64 = 80_000;
+/// Those of a repetition: ours, the peer's, ours over streams, and the peer's a thousand at once, which are more.
+const CLAIMS_OF_REPETITION: u64 = 5 * CLAIMS;
+/// Streams at once, and claims of one statement beside them.
+const STREAMS: u64 = 2;
+const BULK: u64 = 1_000;
 /// A second of warm-up, of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -71,18 +90,25 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let databases = Databases::start(bench, "submission").await?;
     databases.run(bench, &[Claims::NAME], &["migrate", Claims::NAME]).await?;
     let claims = start(bench, &authority, &databases).await?;
-    let script = script()?;
+    let (one, bulk) = (script(1, CLIENTS)?, script(BULK, u32::try_from(STREAMS)?)?);
 
-    let mut pairs = Vec::new();
+    let (mut pairs, mut streamed) = (Vec::new(), Vec::new());
     for number in 1..=bench.repetitions {
-        let first = u64::from(number - 1) * 2 * CLAIMS + 1;
-        bench.tell(&format!("  {number}/{}  making {} claims final", bench.repetitions, 2 * CLAIMS));
-        make_final(&databases, first, 2 * CLAIMS).await?;
-        let ours = ours(bench, &authority, &databases, &claims, first).await?;
+        let first = u64::from(number - 1) * CLAIMS_OF_REPETITION + 1;
+        make_final(&databases, first, CLAIMS_OF_REPETITION).await?;
+        let service = Service { bench, authority: &authority, databases: &databases, claims: &claims };
+        let ours = service.called(first).await?;
         relayed(&databases).await?;
-        let peer = peer(bench, &databases, &script, first + CLAIMS).await?;
-        bench.tell(&format!("  {number}/{}  {ours:.1?}  |  {peer:.1?}", bench.repetitions));
+        let peer = peer(bench, &databases, &one, (first + CLAIMS, CLAIMS)).await?;
+        let rate = service.streamed(first + 2 * CLAIMS).await?;
+        relayed(&databases).await?;
+        let bulk = peer_of_streams(bench, &databases, &bulk, (first + 3 * CLAIMS, 2 * CLAIMS)).await?;
+        bench.tell(&format!(
+            "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {rate:.0}/s  |  {bulk:.0}/s",
+            bench.repetitions
+        ));
         pairs.push((ours, peer));
+        streamed.push((rate, bulk));
     }
     claims.process.end().await?;
     databases.stop().await?;
@@ -94,6 +120,14 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         goal,
         measured: Measured::Beside(pairs.iter().map(of).collect()),
         details: json!(pairs),
+    };
+    let streams = Row {
+        name: "submission-streamed",
+        what: "jkn serve claims, two streams, beside pgbench, two clients, 1,000 claims in one statement",
+        unit: "claims/s",
+        goal: Goal::AtLeast { goal: 0.6, aim: None },
+        details: json!(streamed),
+        measured: Measured::Beside(streamed),
     };
     Ok(vec![
         row(
@@ -117,6 +151,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             Goal::AtMost { goal: 0.35, aim: None },
             |(ours, peer)| (ours.postgres_micros, peer.postgres_micros),
         ),
+        streams,
     ])
 }
 
@@ -237,54 +272,101 @@ fn write_messages(file: &Path, first: u64) -> anyhow::Result<()> {
     trial::write_messages(file, &messages)
 }
 
-async fn ours(
-    bench: &Bench,
-    authority: &Authority,
-    databases: &Databases,
-    claims: &Served,
-    first: u64,
-) -> anyhow::Result<Ours> {
-    let messages = bench.folder().join("submit-claim");
-    write_messages(&messages, first)?;
-    let caller: Caller = format!("hospital:{HOSPITAL}").parse()?;
-    let signer = authority.signer(Purpose::Assertion)?;
-    let assertion = signer.sign(&caller, Timestamp::now(), ASSERTION_LIFETIME)?;
-    let call = Call {
-        address: claims.grpc,
-        tls: Some(authority.client("gateway", Claims::NAME)?),
-        path: "/jkn.claims.v1.ClaimService/SubmitClaim".to_owned(),
-        headers: vec![
-            Header::plain(chassis::call::TIMEOUT, TIMEOUT),
-            Header { name: chassis::call::ASSERTION.to_owned(), value: assertion, sensitive: true },
-        ],
-        sampled_in_thousand: None,
-        messages,
-        choice: Choice::EachOnce,
-    };
-    let side = Side {
-        name: Claims::NAME,
-        watched: vec![("service", claims.process.pid()?), ("postgres", databases.pid()?)],
-        paced: 0,
-        call: Box::new(move || Ok(call.clone())),
-    };
-    let spec = Spec {
-        call: (side.call)()?,
-        connections: CONNECTIONS,
-        pace: Pace::Saturated { in_flight: IN_FLIGHT },
-        warm_up: WARM_UP,
-        duration: bench.duration,
-    };
-    let (report, used) = side.load(bench, &spec).await?;
-    let micros = |name: &str| {
-        used.by_name.get(name).map_or(0.0, |time| time.as_secs_f64() * 1e6 / report.answered as f64)
-    };
-    Ok(Ours {
-        rate: report.answered as f64 / report.seconds,
-        p50: report.latency.p50,
-        service_micros: micros("service"),
-        postgres_micros: micros("postgres"),
-        generator_micros: micros(trial::GENERATOR),
-        foreign_processors: used.foreign_processors,
+/// The service as its callers meet it.
+struct Service<'a> {
+    bench: &'a Bench,
+    authority: &'a Authority,
+    databases: &'a Databases,
+    claims: &'a Served,
+}
+
+impl Service<'_> {
+    fn assertion(&self) -> anyhow::Result<String> {
+        let caller: Caller = format!("hospital:{HOSPITAL}").parse()?;
+        self.authority.signer(Purpose::Assertion)?.sign(&caller, Timestamp::now(), ASSERTION_LIFETIME)
+    }
+
+    /// By many callers, each with one claim at a time.
+    async fn called(&self, first: u64) -> anyhow::Result<Ours> {
+        let messages = self.bench.folder().join("submit-claim");
+        write_messages(&messages, first)?;
+        let assertion = Header {
+            name: chassis::call::ASSERTION.to_owned(),
+            value: self.assertion()?,
+            // The gateway asks HPACK not to remember it.
+            sensitive: true,
+        };
+        let call = Call {
+            address: self.claims.grpc,
+            tls: Some(self.authority.client("gateway", Claims::NAME)?),
+            path: "/jkn.claims.v1.ClaimService/SubmitClaim".to_owned(),
+            headers: vec![Header::plain(chassis::call::TIMEOUT, TIMEOUT), assertion],
+            sampled_in_thousand: None,
+            messages,
+            choice: Choice::EachOnce,
+        };
+        let spec = Spec {
+            call,
+            connections: CONNECTIONS,
+            pace: Pace::Saturated { in_flight: IN_FLIGHT },
+            warm_up: WARM_UP,
+            duration: self.bench.duration,
+        };
+        let watched = [("service", self.claims.process.pid()?), ("postgres", self.databases.pid()?)];
+        let (report, used) = trial::load(self.bench, &watched, &spec).await?;
+        let micros = |name: &str| {
+            used.by_name.get(name).map_or(0.0, |time| time.as_secs_f64() * 1e6 / report.answered as f64)
+        };
+        Ok(Ours {
+            rate: report.answered as f64 / report.seconds,
+            p50: report.latency.p50,
+            service_micros: micros("service"),
+            postgres_micros: micros("postgres"),
+            generator_micros: micros(trial::GENERATOR),
+            foreign_processors: used.foreign_processors,
+        })
+    }
+
+    /// Over streams, until their claims are all submitted: claims a second.
+    async fn streamed(&self, first: u64) -> anyhow::Result<f64> {
+        let tls = self.authority.client("gateway", Claims::NAME)?;
+        let identity = Identity::from_pem(fs::read(&tls.certificate)?, fs::read(&tls.key)?);
+        let tls = ClientTlsConfig::new()
+            .identity(identity)
+            .ca_certificate(Certificate::from_pem(fs::read(&tls.authority)?))
+            .domain_name(tls.server);
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.claims.grpc))?.tls_config(tls)?;
+        let assertion: MetadataValue<_> = self.assertion()?.parse()?;
+        let of_stream = CLAIMS / STREAMS;
+        let mut streams = Vec::new();
+        for stream in 0..STREAMS {
+            let rows = rows(first + stream * of_stream, of_stream);
+            let mut request = Request::new(futures::stream::iter(rows));
+            request.metadata_mut().insert(chassis::call::ASSERTION, assertion.clone());
+            streams.push((endpoint.connect().await?, request));
+        }
+        let begun = Instant::now();
+        let submitted = streams.into_iter().map(|(channel, request)| async {
+            let mut client = ClaimServiceClient::new(channel);
+            let mut answers = client.submit_claims(request).await?.into_inner();
+            let mut submitted = 0_u64;
+            while let Some(answer) = answers.message().await? {
+                anyhow::ensure!(answer.state() == pb::ClaimState::Submitted, "{answer:?}");
+                submitted += 1;
+            }
+            Ok(submitted)
+        });
+        let submitted: u64 = try_join_all(submitted).await?.into_iter().sum();
+        anyhow::ensure!(submitted == CLAIMS, "{submitted} claims of {CLAIMS} were submitted");
+        Ok(submitted as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
+/// Rows of a stream, each with a key of its own.
+fn rows(first: u64, many: u64) -> impl Iterator<Item = pb::SubmitClaimsRequest> + Send + 'static {
+    (first..first + many).map(|number| pb::SubmitClaimsRequest {
+        request_id: Uuid::now_v7().to_string(),
+        claim_id: claim_id(number).to_string(),
     })
 }
 
@@ -298,18 +380,20 @@ async fn relayed(databases: &Databases) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rows of a submission in one statement: what the service writes, of the same length.
-fn script() -> anyhow::Result<Script> {
+/// The rows of so many submissions in one statement: what the service writes, of the same length.
+fn script(claims: u64, clients: u32) -> anyhow::Result<Script> {
     let (_, letter, data, grouping) = episode(time::today_at(Timestamp::now()))?;
     let answer = data.encoded_len() + grouping.encoded_len() + 300;
     let event = 200 + letter.segment.len();
+    let id = |number: &str| format!("('01931f3e-0000-7000-8000-' || lpad(to_hex({number}), 12, '0'))::uuid");
+    let (from, to) = (id(":number::bigint"), id(&format!("(:number + {claims})::bigint")));
     let text = format!(
-        "\\set number :first + :turn * {CLIENTS} + :client_id
+        "\\set number :first + (:turn * {clients} + :client_id) * {claims}
 \\set turn :turn + 1
 with changed as (
     update claim set state = 4, steps = steps + 1, submitted_at = now(), round = 0, pending_reason = null,
            asked_of = null, asked_at = null
-    where claim_id = ('01931f3e-0000-7000-8000-' || lpad(to_hex(:number::bigint), 12, '0'))::uuid and state = 3
+    where claim_id >= {from} and claim_id < {to} and state = 3
     returning claim_id, steps, state
 ), taken as (
     insert into claim_step (claim_id, step, state, taken_at, taken_by)
@@ -326,22 +410,40 @@ select gen_random_uuid(), 'jkn.claims.v1.ClaimSubmitted', claim_id::text,
 from changed;
 "
     );
-    Ok(Script { text, clients: CLIENTS, database: Claims::NAME.to_owned() })
+    Ok(Script { text, clients, database: Claims::NAME.to_owned() })
 }
 
+/// The peer of calls, on so many claims from a first.
 async fn peer(
     bench: &Bench,
     databases: &Databases,
     script: &Script,
-    first: u64,
+    (first, claims): (u64, u64),
 ) -> anyhow::Result<pgbench::Report> {
-    let half = CLAIMS / 2;
     let warm = script.run(bench, databases, WARM_UP, first).await?;
-    let report = script.run(bench, databases, bench.duration, first + half).await?;
-    // The service would relay them as its own.
-    let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
-    let told = sqlx::query("delete from outbox").execute(&mut database).await?.rows_affected();
+    let report = script.run(bench, databases, bench.duration, first + claims / 4).await?;
+    let told = clear(databases).await? as f64;
     let done = warm.transactions + report.transactions;
-    anyhow::ensure!(told as f64 == done, "pgbench submitted {told} claims in {done} transactions");
+    anyhow::ensure!(told == done, "pgbench submitted {told} claims in {done} transactions");
     Ok(report)
+}
+
+/// The peer of streams: claims a second.
+async fn peer_of_streams(
+    bench: &Bench,
+    databases: &Databases,
+    script: &Script,
+    (first, claims): (u64, u64),
+) -> anyhow::Result<f64> {
+    let report = script.run(bench, databases, bench.duration, first).await?;
+    let told = clear(databases).await? as f64;
+    // It may have come to their end; then it went on with nothing to do.
+    anyhow::ensure!(told < claims as f64, "pgbench submitted all of {claims} claims: give it more");
+    Ok(report.rate * told / report.transactions)
+}
+
+/// Takes away the events of the peer, which the service would relay as its own; tells how many there were.
+async fn clear(databases: &Databases) -> anyhow::Result<u64> {
+    let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
+    Ok(sqlx::query("delete from outbox").execute(&mut database).await?.rows_affected())
 }

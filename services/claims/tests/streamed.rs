@@ -1,0 +1,101 @@
+//! A hospital sends many claims over one stream: each row is answered by itself, in its turn, and once.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+mod served;
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
+use proto::claims::v1 as pb;
+use served::{BPJS, HOSPITAL, OTHER, Served, coding, day, key, member, visit};
+
+/// A claim for a visit of another member, final.
+async fn claim(served: &Served, clinic: &str) -> pb::Claim {
+    let asked = pb::IssueSepRequest { member_id: member(), poli_code: clinic.into(), ..visit(day(0)) };
+    let sep = served.issue(asked).await.unwrap();
+    served.coded(&sep, coding(day(0), "E11.9")).await
+}
+
+fn row(claim: &pb::Claim) -> pb::SubmitClaimsRequest {
+    pb::SubmitClaimsRequest { request_id: key(), claim_id: claim.claim_id.clone() }
+}
+
+async fn sent(served: &Served, rows: &[pb::SubmitClaimsRequest]) -> Vec<pb::SubmitClaimsResponse> {
+    let rows = stream::iter(rows.to_vec());
+    let answers = served.claims(HOSPITAL).submit_claims(rows).await.unwrap().into_inner();
+    answers.map(Result::unwrap).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_row_is_answered_in_its_turn_and_one_that_is_wrong_stands_alone() {
+    let served = Served::start().await;
+    let mut rows = Vec::new();
+    for _ in 0..5 {
+        rows.push(row(&claim(&served, "INT").await));
+    }
+    let unknown = pb::SubmitClaimsRequest { request_id: key(), claim_id: uuid::Uuid::now_v7().to_string() };
+    rows.insert(2, unknown);
+    rows.insert(4, pb::SubmitClaimsRequest { request_id: "x".into(), claim_id: "y".into() });
+    // The same claim again under another key: it is submitted already.
+    rows.push(pb::SubmitClaimsRequest { request_id: key(), claim_id: rows[0].claim_id.clone() });
+
+    let answers = sent(&served, &rows).await;
+    let given: Vec<_> = rows.iter().map(|row| (&row.request_id, &row.claim_id)).collect();
+    assert_eq!(answers.iter().map(|row| (&row.request_id, &row.claim_id)).collect::<Vec<_>>(), given);
+    let reasons: Vec<_> = answers.iter().map(|row| row.reason.as_str()).collect();
+    assert_eq!(reasons, ["", "", "NOT_FOUND", "", "FIELDS_INVALID", "", "", "CLAIM_STATE_WRONG"]);
+    for (place, answer) in answers.iter().enumerate() {
+        let refused = [2, 4, 7].contains(&place);
+        assert_eq!(answer.state() == pb::ClaimState::Submitted, !refused, "{answer:?}");
+        assert_eq!(answer.message.is_empty(), !refused, "a refusal says what to do next");
+    }
+    let faults: BTreeSet<_> = answers[4].faults.iter().filter_map(|fault| fault.split(':').next()).collect();
+    assert_eq!(faults, BTreeSet::from(["claim_id", "request_id"]), "every wrong field of the row");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_cut_is_sent_again_and_nothing_happens_twice() {
+    let served = Served::start().await;
+    let mut rows = Vec::new();
+    for _ in 0..6 {
+        rows.push(row(&claim(&served, "INT").await));
+    }
+    // Cut after some answers: what is under way may be done or not.
+    let mut cut =
+        served.claims(HOSPITAL).submit_claims(stream::iter(rows.clone())).await.unwrap().into_inner();
+    let first = cut.next().await.unwrap().unwrap();
+    drop(cut);
+    let again = sent(&served, &rows).await;
+    assert_eq!(again[0], first, "the answer it had");
+    assert_eq!(sent(&served, &rows).await, again);
+    let events = served.events(3 * rows.len()).await;
+    let submitted = events.iter().filter(|event| event.r#type == "jkn.claims.v1.ClaimSubmitted").count();
+    assert_eq!(submitted, rows.len(), "one event for each claim");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_pends_as_a_claim_that_is_submitted_alone_does() {
+    let served = Served::start().await;
+    let asked = pb::IssueSepRequest { member_id: member(), ..visit(day(0)) };
+    let sep = served.issue(asked).await.unwrap();
+    // Tuberculosis without a number of the register.
+    let claim = served.coded(&sep, coding(day(0), "A15.0")).await;
+    let answers = sent(&served, &[row(&claim)]).await;
+    assert_eq!(answers[0].state(), pb::ClaimState::Pending);
+    let pending = answers[0].pending.as_ref().unwrap();
+    assert_eq!((pending.round, pending.reason()), (1, pb::PendingReason::CodeWithoutEvidence));
+    assert!(!pending.findings.is_empty());
+    let read = served.read(&claim).await;
+    assert_eq!(read.pendings[0].findings, pending.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_open_to_hospitals_and_each_sees_its_own_claims_only() {
+    let served = Served::start().await;
+    let row = row(&claim(&served, "INT").await);
+    let others = served.claims(OTHER).submit_claims(stream::iter([row.clone()])).await.unwrap().into_inner();
+    let answers: Vec<_> = others.map(Result::unwrap).collect().await;
+    assert_eq!(answers[0].reason, "NOT_FOUND");
+    assert!(served.claims(BPJS).submit_claims(stream::iter([row])).await.is_err());
+}
