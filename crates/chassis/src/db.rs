@@ -4,7 +4,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
-    ConnectOptions, Connection, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, PgPool, Postgres, SqlSafeStr, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -100,9 +100,17 @@ impl Db {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.begin_by("begin").await
+    }
+
+    /// The same with a statement of its own.
+    pub(crate) async fn begin_by(
+        &self,
+        statement: &'static str,
+    ) -> sqlx::Result<Transaction<'static, Postgres>> {
         let connection = self.pool.acquire().await?;
         // Given up or not, this goes on until the answer is there; then the transaction is dropped, and so rolled back.
-        let begun = tokio::spawn(Transaction::begin(connection, None));
+        let begun = tokio::spawn(Transaction::begin(connection, Some(statement.into_sql_str())));
         begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 

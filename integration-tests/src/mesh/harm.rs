@@ -134,13 +134,16 @@ impl Mesh {
     /// Ends one process of PostgreSQL, the one that `pick` falls on; the server then ends the others and recovers.
     ///
     /// # Errors
-    /// When none runs.
+    /// When the system does not say which there are.
     pub fn kill_a_postgres_process(&self, pick: usize) -> anyhow::Result<()> {
         let mut all = self.postgres()?.processes()?;
         all.sort_unstable();
         // Without the first, which would leave the others without a parent: that is what `kill_postgres` does well.
-        let others = all.get(1..).filter(|others| !others.is_empty()).context("PostgreSQL does not run")?;
-        signal(others[pick % others.len()], Signal::KILL)
+        match all.get(1..) {
+            Some(others) if !others.is_empty() => signal(others[pick % others.len()], Signal::KILL),
+            // It has just ended by itself.
+            _ => Ok(()),
+        }
     }
 
     /// Stops PostgreSQL in the midst of what it does, with all its processes.
@@ -218,7 +221,11 @@ impl Mesh {
         }
         if let Some(postgres) = &mut self.postgres {
             postgres.cluster.start_again()?;
-            postgres.cluster.until_ready().await?;
+            if postgres.cluster.until_ready().await.is_err() {
+                // A process of it was killed while it recovered: it gives up then, and is started once more.
+                postgres.cluster.start_again()?;
+                postgres.cluster.until_ready().await?;
+            }
         }
         if let Some(redis) = &mut self.redis {
             redis.start_again()?;

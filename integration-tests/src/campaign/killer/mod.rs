@@ -96,6 +96,7 @@ impl<'a> Killer<'a> {
             // What took longer than it should does not let the blows pile up.
             next_at = next_at.max(Instant::now());
             tokio::time::sleep_until(next_at).await;
+            self.supervise_postgres()?;
             if !self.lasting.contains_key(&blow.target) {
                 self.strike(blow).await?;
             }
@@ -157,6 +158,15 @@ impl<'a> Killer<'a> {
         if !matches!(blow.kind, Kind::KillPostgresProcess | Kind::ResetLink) {
             let ends = Instant::now() + blow.lasts;
             self.lasting.insert(blow.target, Lasting { number, blow, ends, holding });
+        }
+        Ok(())
+    }
+
+    /// Starts PostgreSQL when it ended by itself, as an init system does: it gives up when a process of it is killed while
+    /// it recovers.
+    fn supervise_postgres(&mut self) -> anyhow::Result<()> {
+        if !self.lasting.contains_key(&Target::Postgres) && self.mesh.postgres_has_stopped()? {
+            self.mesh.begin_postgres()?;
         }
         Ok(())
     }

@@ -257,7 +257,8 @@ async fn make_final(databases: &Databases, first: u64, many: u64) -> anyhow::Res
     .bind(grouping.tariff_rupiah)
     .execute(&mut database)
     .await?;
-    sqlx::raw_sql("vacuum analyze; checkpoint").execute(&mut database).await?;
+    sqlx::raw_sql("vacuum analyze").execute(&mut database).await?;
+    sqlx::raw_sql("checkpoint").execute(&mut database).await?;
     Ok(())
 }
 
@@ -420,9 +421,10 @@ async fn peer(
     script: &Script,
     (first, claims): (u64, u64),
 ) -> anyhow::Result<pgbench::Report> {
+    let held = Held::take(databases).await?;
     let warm = script.run(bench, databases, WARM_UP, first).await?;
     let report = script.run(bench, databases, bench.duration, first + claims / 4).await?;
-    let told = clear(databases).await? as f64;
+    let told = held.clear().await? as f64;
     let done = warm.transactions + report.transactions;
     anyhow::ensure!(told == done, "pgbench submitted {told} claims in {done} transactions");
     Ok(report)
@@ -435,15 +437,28 @@ async fn peer_of_streams(
     script: &Script,
     (first, claims): (u64, u64),
 ) -> anyhow::Result<f64> {
+    let held = Held::take(databases).await?;
     let report = script.run(bench, databases, bench.duration, first).await?;
-    let told = clear(databases).await? as f64;
+    let told = held.clear().await? as f64;
     // It may have come to their end; then it went on with nothing to do.
     anyhow::ensure!(told < claims as f64, "pgbench submitted all of {claims} claims: give it more");
     Ok(report.rate * told / report.transactions)
 }
 
-/// Takes away the events of the peer, which the service would relay as its own; tells how many there were.
-async fn clear(databases: &Databases) -> anyhow::Result<u64> {
-    let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
-    Ok(sqlx::query("delete from outbox").execute(&mut database).await?.rows_affected())
+/// The relay, held: otherwise the service would relay the events of the peer, at the peer's cost.
+struct Held(PgConnection);
+
+impl Held {
+    async fn take(databases: &Databases) -> anyhow::Result<Self> {
+        let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
+        sqlx::query("select pg_advisory_lock($1)").bind(chassis::RELAY_LOCK).execute(&mut database).await?;
+        Ok(Self(database))
+    }
+
+    /// Takes the events away and lets the relay go on; tells how many there were.
+    async fn clear(mut self) -> anyhow::Result<u64> {
+        let told = sqlx::query("delete from outbox").execute(&mut self.0).await?.rows_affected();
+        self.0.close().await?;
+        Ok(told)
+    }
 }
