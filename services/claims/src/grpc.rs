@@ -1,10 +1,14 @@
 //! The service over gRPC: parse, call, map; no rule and no SQL.
 
+mod audit;
+mod audit_frame;
+mod audit_work;
 mod claim;
 mod claim_data;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
+mod coding_review;
 mod issue;
 mod sep;
 mod view;
@@ -19,7 +23,7 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+use crate::{audit::Rules as AuditRules, clock, edits::Edits, grouper, sep::Rules, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -28,6 +32,7 @@ pub(crate) struct Policies {
     pub(crate) edits: Dated<Edits>,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
+    pub(crate) audit: Dated<AuditRules>,
 }
 
 /// Answers for SEPs.
@@ -43,6 +48,13 @@ pub(crate) struct Seps {
 /// Answers for claims.
 #[derive(Clone)]
 pub(crate) struct Claims {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Answers for audits.
+#[derive(Clone)]
+pub(crate) struct Audits {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
 }
