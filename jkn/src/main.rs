@@ -1,6 +1,7 @@
 //! `jkn`: the whole mesh for a person, one service for Kubernetes, and the operator's tools.
 #![expect(clippy::print_stdout, reason = "what this program has to say, it says on standard output")]
 
+mod audit;
 mod journey;
 mod operate;
 mod processes;
@@ -75,6 +76,8 @@ enum Command {
     Journey(journey::Journey),
     /// Fill the databases with a synthetic nation.
     Seed(seed::Seed),
+    /// Check the draw of an audit from what was published.
+    Audit(audit::Audit),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Token(token) => token.run(&place),
         Command::Journey(journey) => journey.run(&place),
         Command::Seed(seed) => seed.run(&place),
+        Command::Audit(audit) => audit.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("jkn: {error:#}");

@@ -314,6 +314,14 @@ impl Fields {
     /// # Errors
     /// INVALID_ARGUMENT with every wrong field.
     pub fn finish(self) -> Result<(), Status> {
+        Ok(self.checked()?)
+    }
+
+    /// The same, for a caller that has an error of its own to make of it.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with every wrong field.
+    pub fn checked(self) -> Result<(), Problem> {
         if self.violations.is_empty() { Ok(()) } else { Err(self.into()) }
     }
 }

@@ -1,5 +1,7 @@
 //! Everything that can be refused, and the only place that knows status codes.
 
+pub mod audit;
+
 use chassis::{Fields, Problem};
 use jiff::civil::Date;
 use proto::claims::v1::Reason;
@@ -62,6 +64,9 @@ pub enum Error {
     /// The reference belongs to another payment.
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
+    /// About audits.
+    #[error(transparent)]
+    Audit(#[from] audit::Refused),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -92,6 +97,7 @@ impl From<sqlx::Error> for Error {
             _ => None,
         };
         match constraint.as_deref() {
+            Some("audit_frame_once") => Self::Audit(audit::Refused::FrameExists(None)),
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
             Some("claim_payment_reference") => Self::PaymentReferenceUsed,
             _ => Self::Database(error),
@@ -217,6 +223,7 @@ impl From<Error> for Problem {
                 of(Reason::AmountNotApproved).with("approved_rupiah", approved)
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
+            Error::Audit(refused) => refused.into(),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

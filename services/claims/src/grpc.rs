@@ -1,10 +1,14 @@
 //! The service over gRPC: parse, call, map; no rule and no SQL.
 
+mod audit;
+mod audit_frame;
+mod audit_work;
 mod claim;
 mod claim_data;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
+mod coding_review;
 mod issue;
 mod sep;
 mod submit;
@@ -30,6 +34,7 @@ pub(crate) struct Policies {
     pub(crate) edits: Dated<Edits>,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
+    pub(crate) audit: Dated<AuditRules>,
 }
 
 /// Answers for SEPs.
@@ -48,6 +53,13 @@ pub(crate) struct Claims {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
     pub(crate) submissions: Batcher<Submissions>,
+}
+
+/// Answers for audits.
+#[derive(Clone)]
+pub(crate) struct Audits {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
 }
 
 /// Free text that may be left out; empty then.

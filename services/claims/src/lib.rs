@@ -9,17 +9,23 @@
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
 //! - [`edits`]: what is known to lead to pending
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
+//! - [`audit`], [`frame`], [`draw`], [`quarter`]: the audit of settled claims; [`accuracy`]: of their coding
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
+pub mod accuracy;
+pub mod audit;
 pub mod clock;
 pub mod codes;
 pub mod config;
+pub mod draw;
 pub mod edits;
 pub mod episode;
 pub mod error;
+pub mod frame;
 pub mod grouper;
 mod grpc;
 pub mod life;
+pub mod quarter;
 pub mod sep;
 pub mod store;
 pub mod tariff;
@@ -28,7 +34,10 @@ use std::sync::Arc;
 
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
-    claims::v1::{claim_service_server::ClaimServiceServer, sep_service_server::SepServiceServer},
+    claims::v1::{
+        audit_service_server::AuditServiceServer, claim_service_server::ClaimServiceServer,
+        sep_service_server::SepServiceServer,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
@@ -64,6 +73,7 @@ impl chassis::Service for Claims {
             edits: policy!("edits.toml"),
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
+            audit: policy!("audit.toml"),
         });
         let db = start.db()?.clone();
         let seps = grpc::Seps {

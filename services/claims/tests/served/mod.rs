@@ -398,3 +398,13 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
         .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
         .unwrap_or_default()
 }
+
+impl Served {
+    #[allow(dead_code, reason = "only the tests of audits ask for it")]
+    pub(crate) fn audits(
+        &self,
+        caller: &'static str,
+    ) -> pb::audit_service_client::AuditServiceClient<Named1> {
+        pb::audit_service_client::AuditServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+}
