@@ -6,7 +6,7 @@ use proto::claims::v1::Reason;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{grouper::Ungroupable, life::NotNow, sep::Refusal};
+use crate::{follow_up, grouper::Ungroupable, life::NotNow, sep::Refusal};
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,57 @@ pub enum Error {
     /// The reference belongs to another payment.
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
+    /// Everything that speaks against a change of a SEP.
+    #[error("the SEP cannot be changed so")]
+    SepChangeRefused(Vec<Refusal>),
+    /// The SEP led to letters that are open or used: their numbers.
+    #[error(
+        "the SEP led to letters that are open or used; cancel the SEPs that used them, then the letters, then this SEP"
+    )]
+    SepHasFollowUps(Vec<String>),
+    /// The SEP or letter has another version by now: that one.
+    #[error("it was changed since it was read; read it again and repeat the change")]
+    VersionOutdated(i32),
+    /// The patient left, so the class upgrade is fixed.
+    #[error(
+        "the patient was discharged, so the class upgrade is fixed; leave it as it is, or correct the discharge"
+    )]
+    SepDischarged,
+    /// The discharge contradicts the SEP.
+    #[error("the discharge contradicts its SEP in these fields: {}", .0.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", "))]
+    DischargeContradictsSep(Vec<(&'static str, &'static str)>),
+    /// There is no such letter, or it is another's.
+    #[error("there is no such letter of yours; check the number, or look for it with ListFollowUps")]
+    NoFollowUp,
+    /// Everything that speaks against a letter.
+    #[error("the letter cannot be made so: {}; correct day, clinic or kind", .0.iter().map(|against| against.name()).collect::<Vec<_>>().join(", "))]
+    FollowUpNotAllowed(Vec<follow_up::Against>),
+    /// The SEP led to an open letter of this kind for this clinic: its number.
+    #[error(
+        "the SEP led to an open letter of this kind for this clinic; change that letter, or cancel it first"
+    )]
+    FollowUpExists(String),
+    /// The letter is cancelled.
+    #[error("the letter is cancelled; issue a new one")]
+    FollowUpCancelled,
+    /// The letter was used: by which SEP.
+    #[error("a SEP cites the letter; leave it as it is, or cancel that SEP first")]
+    FollowUpUsed(String),
+    /// The serials of the month are used up.
+    #[error("the facility has used up its letter numbers of the month; report this to BPJS Kesehatan")]
+    FollowUpNumbersExhausted,
+    /// There is no such request for approval, or it is another's.
+    #[error("there is no such request for approval; check the id, or look for it with ListSepApprovals")]
+    NoApproval,
+    /// There is one that is undecided or holds: its id.
+    #[error("an approval was asked for that is undecided or holds; wait for the decision, or issue the SEP")]
+    ApprovalExists(Uuid),
+    /// None is needed.
+    #[error("no approval of this kind is needed for this day and kind of care; issue the SEP")]
+    ApprovalNotNeeded,
+    /// The request was decided: how.
+    #[error("the request was decided before; make a new one if another decision is needed")]
+    ApprovalDecided(&'static str),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -93,6 +144,7 @@ impl From<sqlx::Error> for Error {
         };
         match constraint.as_deref() {
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
+            Some("follow_up_numbers_exhausted") => Self::FollowUpNumbersExhausted,
             Some("claim_payment_reference") => Self::PaymentReferenceUsed,
             _ => Self::Database(error),
         }
@@ -122,6 +174,12 @@ impl Refusal {
             Self::UpgradeNotAllowed(_) => Reason::ClassUpgradeNotAllowed,
             Self::EntryTooLate { .. } => Reason::InpatientEntryTooLate,
             Self::Exists(_) => Reason::SepExists,
+            Self::BackdateNotApproved { .. } => Reason::BackdateNotApproved,
+            Self::FingerprintRequired(_) => Reason::FingerprintRequired,
+            Self::FollowUpNotUsable(_) => Reason::FollowUpNotUsable,
+            Self::AccidentPayerWrong(_) => Reason::AccidentPayerWrong,
+            Self::PoliceReportRequired => Reason::PoliceReportRequired,
+            Self::SupplementNotUsable(_) => Reason::SupplementNotUsable,
         }
     }
 
@@ -146,20 +204,46 @@ impl Refusal {
                 format!("entitled to class {class}"),
                 "ask for the next class at most, and none from class 3",
             ),
-            Self::EntryTooLate { hours } => (
-                format!("more than {hours} hours after admission"),
+            Self::EntryTooLate { hours, approval } => (
+                format!("more than {hours} hours after admission, {}", approval.told()),
                 "ask BPJS Kesehatan for approval of a late SEP",
+            ),
+            Self::BackdateNotApproved { days, approval } => (
+                format!("more than {days} days after the service, {}", approval.told()),
+                "ask BPJS Kesehatan for approval of a late SEP",
+            ),
+            Self::FingerprintRequired(approval) => (
+                format!("no fingerprint, {}", approval.told()),
+                "take the member's fingerprint, or ask BPJS Kesehatan for approval of its absence",
+            ),
+            Self::FollowUpNotUsable(why) => (
+                names(why, |why| why.name()),
+                "cite a letter of this member, day, clinic and doctor, or have it changed",
+            ),
+            Self::AccidentPayerWrong(expected) => {
+                (format!("pays first: {expected}"), "name these payers in this order")
+            }
+            Self::PoliceReportRequired => {
+                ("no police report of a traffic accident".into(), "give the number of the police report")
+            }
+            Self::SupplementNotUsable(why) => (
+                names(why, |why| why.name()),
+                "cite the first SEP of the accident; ListAccidentSeps finds it",
             ),
             Self::Exists(number) => (number.clone(), "use that SEP, or cancel it first"),
         }
     }
 }
 
+fn names<T>(why: &[T], name: impl Fn(&T) -> &'static str) -> String {
+    why.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 fn short(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("REASON_")
 }
 
-fn refused(refusals: &[Refusal]) -> Problem {
+fn refused(what: &str, refusals: &[Refusal]) -> Problem {
     let first = refusals.first().map_or(Reason::Unspecified, Refusal::reason);
     let told: Vec<_> = refusals
         .iter()
@@ -169,7 +253,7 @@ fn refused(refusals: &[Refusal]) -> Problem {
         })
         .collect();
     let names: Vec<_> = refusals.iter().map(|refusal| short(refusal.reason())).collect();
-    let message = format!("the SEP cannot be issued: {}", told.join("; "));
+    let message = format!("{what}: {}", told.join("; "));
     let problem =
         Problem::new(Code::FailedPrecondition, first.as_str_name(), message).with("reasons", names.join(","));
     refusals.iter().fold(problem, |problem, refusal| {
@@ -187,7 +271,7 @@ impl From<Error> for Problem {
         let message = error.to_string();
         let of = |reason: Reason| Self::new(FailedPrecondition, reason.as_str_name(), message.clone());
         match error {
-            Error::SepRefused(refusals) => refused(&refusals),
+            Error::SepRefused(refusals) | Error::SepChangeRefused(refusals) => refused(&message, &refusals),
             Error::ServiceDateInFuture(today) => of(Reason::ServiceDateInFuture).with("today", today),
             Error::SepNumbersExhausted => of(Reason::SepNumbersExhausted),
             Error::NoSep => Self::not_found("SEP", message),
@@ -217,6 +301,27 @@ impl From<Error> for Problem {
                 of(Reason::AmountNotApproved).with("approved_rupiah", approved)
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
+            Error::SepHasFollowUps(numbers) => {
+                of(Reason::SepHasFollowUps).with("follow_up_numbers", numbers.join(","))
+            }
+            Error::VersionOutdated(version) => of(Reason::VersionOutdated).with("version", version),
+            Error::SepDischarged => of(Reason::SepDischarged),
+            Error::DischargeContradictsSep(fields) => {
+                fields.into_iter().fold(of(Reason::DischargeContradictsSep), |problem, (field, text)| {
+                    problem.field(field, text)
+                })
+            }
+            Error::NoFollowUp => Self::not_found("letter", message),
+            Error::FollowUpNotAllowed(against) => of(Reason::FollowUpNotAllowed)
+                .with("reasons", names(&against, |a| a.name()).replace(", ", ",")),
+            Error::FollowUpExists(number) => of(Reason::FollowUpExists).with("follow_up_number", number),
+            Error::FollowUpCancelled => of(Reason::FollowUpCancelled),
+            Error::FollowUpUsed(number) => of(Reason::FollowUpUsed).with("sep_number", number),
+            Error::FollowUpNumbersExhausted => of(Reason::FollowUpNumbersExhausted),
+            Error::NoApproval => Self::not_found("approval", message),
+            Error::ApprovalExists(id) => of(Reason::ApprovalExists).with("approval_id", id),
+            Error::ApprovalNotNeeded => of(Reason::ApprovalNotNeeded),
+            Error::ApprovalDecided(decision) => of(Reason::ApprovalDecided).with("decision", decision),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()
@@ -239,10 +344,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_reason_and_its_detail() {
-        let problem = refused(&[
-            Refusal::NotEligible(vec!["SUSPENDED_FOR_ARREARS".into()]),
-            Refusal::NotCertified("C-2020-1".into()),
-        ]);
+        let problem = refused(
+            "the SEP cannot be issued",
+            &[
+                Refusal::NotEligible(vec!["SUSPENDED_FOR_ARREARS".into()]),
+                Refusal::NotCertified("C-2020-1".into()),
+            ],
+        );
         assert_eq!(problem.reason(), "MEMBER_NOT_ELIGIBLE");
         let text = format!("{problem:?}");
         for part in ["MEMBER_NOT_ELIGIBLE,FACILITY_NOT_CERTIFIED", "SUSPENDED_FOR_ARREARS", "C-2020-1"] {

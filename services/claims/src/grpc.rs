@@ -1,12 +1,18 @@
 //! The service over gRPC: parse, call, map; no rule and no SQL.
 
+mod cited;
 mod claim;
 mod claim_data;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
+mod follow_up;
 mod issue;
+mod penalty;
 mod sep;
+mod sep_approval;
+mod sep_fields;
+mod sep_life;
 mod view;
 
 use std::sync::Arc;
@@ -19,7 +25,7 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+use crate::{accident, clock, edits::Edits, follow_up as letters, grouper, sep::Rules, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -28,6 +34,8 @@ pub(crate) struct Policies {
     pub(crate) edits: Dated<Edits>,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
+    pub(crate) follow_up: Dated<letters::Rules>,
+    pub(crate) accident: Dated<accident::Rules>,
 }
 
 /// Answers for SEPs.
@@ -43,6 +51,20 @@ pub(crate) struct Seps {
 /// Answers for claims.
 #[derive(Clone)]
 pub(crate) struct Claims {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Answers for letters between two SEPs.
+#[derive(Clone)]
+pub(crate) struct FollowUps {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Answers for requests for approval.
+#[derive(Clone)]
+pub(crate) struct Approvals {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
 }

@@ -4,31 +4,42 @@
 //! grouping, rounds of pending and payment. It knows a member by id, and by what membership answered for a SEP. What the
 //! law fixes it reads from `policy/claims`.
 //!
-//! - [`sep`]: whether a SEP may be issued
+//! - [`sep`]: whether a SEP may be issued; [`approval`]: late, or without a fingerprint; [`follow_up`]: on a control letter,
+//!   in-patient order or internal referral; [`accident`], [`supplement`]: who pays first, and the SEPs of one accident;
+//!   [`penalty`], [`discharge`]: what a reactivated member owes, and when an in-patient left
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
 //! - [`edits`]: what is known to lead to pending
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
+pub mod accident;
+pub mod approval;
 pub mod clock;
 pub mod codes;
 pub mod config;
+pub mod discharge;
 pub mod edits;
 pub mod episode;
 pub mod error;
+pub mod follow_up;
 pub mod grouper;
 mod grpc;
 pub mod life;
+pub mod penalty;
 pub mod sep;
 pub mod store;
+pub mod supplement;
 pub mod tariff;
 
 use std::sync::Arc;
 
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
-    claims::v1::{claim_service_server::ClaimServiceServer, sep_service_server::SepServiceServer},
+    claims::v1::{
+        claim_service_server::ClaimServiceServer, follow_up_service_server::FollowUpServiceServer,
+        sep_approval_service_server::SepApprovalServiceServer, sep_service_server::SepServiceServer,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
@@ -64,6 +75,8 @@ impl chassis::Service for Claims {
             edits: policy!("edits.toml"),
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
+            follow_up: policy!("follow-up.toml"),
+            accident: policy!("accident.toml"),
         });
         let db = start.db()?.clone();
         let seps = grpc::Seps {
@@ -73,7 +86,13 @@ impl chassis::Service for Claims {
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
         };
+        let follow_ups = grpc::FollowUps { db: db.clone(), policies: policies.clone() };
+        let approvals = grpc::Approvals { db: db.clone(), policies: policies.clone() };
         let claims = grpc::Claims { db, policies };
-        Ok(chassis::Parts::new().serve(SepServiceServer::new(seps)).serve(ClaimServiceServer::new(claims)))
+        Ok(chassis::Parts::new()
+            .serve(SepServiceServer::new(seps))
+            .serve(ClaimServiceServer::new(claims))
+            .serve(FollowUpServiceServer::new(follow_ups))
+            .serve(SepApprovalServiceServer::new(approvals)))
     }
 }

@@ -19,7 +19,9 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
-        self as pb, claim_service_client::ClaimServiceClient, sep_service_client::SepServiceClient,
+        self as pb, claim_service_client::ClaimServiceClient,
+        follow_up_service_client::FollowUpServiceClient,
+        sep_approval_service_client::SepApprovalServiceClient, sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
     membership::v1 as master,
@@ -62,6 +64,8 @@ pub(crate) struct Others {
     pub(crate) registered: bool,
     pub(crate) up: bool,
     pub(crate) asked: usize,
+    /// The only clinic the referral is for, when that matters.
+    pub(crate) referral_clinic: Option<&'static str>,
 }
 
 impl Others {
@@ -94,6 +98,7 @@ impl Others {
             registered: true,
             up: true,
             asked: 0,
+            referral_clinic: None,
         }
     }
 }
@@ -151,7 +156,11 @@ async fn answer(
             sisrute::CheckReferralRequest,
             |request: sisrute::CheckReferralRequest, others: &Others| {
                 let referral_number = request.referral_number;
-                let whole = others.referral.clone();
+                let mut whole = others.referral.clone();
+                if others.referral_clinic.is_some_and(|clinic| clinic != request.poli_code) {
+                    whole.usable = false;
+                    whole.reasons = vec![sisrute::Unusable::OtherClinic.into()];
+                }
                 Ok(sisrute::CheckReferralResponse {
                     answer_id: key(),
                     answered_at: now(),
@@ -197,6 +206,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::start_with([]).await
+    }
+
+    /// Served with further settings.
+    pub(crate) async fn start_with(more: impl IntoIterator<Item = (String, String)>) -> Self {
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry =
             TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
@@ -219,6 +233,7 @@ impl Served {
             ("insecure-loopback".to_owned(), "true".to_owned()),
             ("database.url".to_owned(), database.url.clone()),
         ]);
+        computed.extend(more);
         for name in ["membership", "referral", "accreditation"] {
             computed.insert(format!("upstream.{name}"), upstream.clone());
         }
@@ -242,8 +257,17 @@ impl Served {
         change(&mut self.others.lock().unwrap());
     }
 
+    /// Issues a SEP. For a day that needs an approval the hospital has it before.
     pub(crate) async fn issue(&self, wish: pb::IssueSepRequest) -> Result<pb::Sep, Status> {
-        Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+        let issued = self.seps(HOSPITAL).issue_sep(wish.clone()).await;
+        match issued {
+            Err(status) if reason(&status) == "BACKDATE_NOT_APPROVED" => {
+                let approval = self.asked(&wish, pb::SepApprovalKind::Backdate).await?;
+                self.decided(&approval, pb::SepApprovalState::Approved).await?;
+                Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+            }
+            issued => Ok(issued?.into_inner().sep.unwrap()),
+        }
     }
 
     /// Rows in all tables that a SEP or claim would leave something in.
@@ -397,4 +421,88 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
         .bad_request()
         .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
         .unwrap_or_default()
+}
+
+impl Served {
+    pub(crate) fn follow_ups(&self, caller: &'static str) -> FollowUpServiceClient<Named1> {
+        FollowUpServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn approvals(&self, caller: &'static str) -> SepApprovalServiceClient<Named1> {
+        SepApprovalServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    /// Asks for the approval that a SEP needs.
+    pub(crate) async fn asked(
+        &self,
+        wish: &pb::IssueSepRequest,
+        kind: pb::SepApprovalKind,
+    ) -> Result<pb::SepApproval, Status> {
+        let request = pb::RequestSepApprovalRequest {
+            request_id: key(),
+            kind: kind.into(),
+            member_id: wish.member_id.clone(),
+            service_date: wish.service_date.clone(),
+            care_type: wish.care_type,
+            note: "public holiday".into(),
+        };
+        let asked = self.approvals(HOSPITAL).request_sep_approval(request).await?;
+        Ok(asked.into_inner().approval.unwrap())
+    }
+
+    /// Decides on a request for approval.
+    pub(crate) async fn decided(
+        &self,
+        approval: &pb::SepApproval,
+        decision: pb::SepApprovalState,
+    ) -> Result<pb::SepApproval, Status> {
+        let request = pb::DecideSepApprovalRequest {
+            request_id: key(),
+            approval_id: approval.approval_id.clone(),
+            decision: decision.into(),
+            note: "as the branch found".into(),
+            valid_through: String::new(),
+        };
+        Ok(self.approvals(BPJS).decide_sep_approval(request).await?.into_inner().approval.unwrap())
+    }
+
+    pub(crate) async fn cancelled(&self, sep: &pb::Sep) -> Result<pb::Sep, Status> {
+        let request = pb::CancelSepRequest {
+            request_id: key(),
+            sep_number: sep.sep_number.clone(),
+            note: "entered by mistake".into(),
+        };
+        Ok(self.seps(HOSPITAL).cancel_sep(request).await?.into_inner().sep.unwrap())
+    }
+
+    pub(crate) async fn sep(&self, sep_number: &str) -> pb::GetSepResponse {
+        let request = pb::GetSepRequest { sep_number: sep_number.into() };
+        self.seps(BPJS).get_sep(request).await.unwrap().into_inner()
+    }
+
+    /// Rows in the tables around a SEP, beside those of [`Self::rows`].
+    pub(crate) async fn rows_around(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from sep_version) + (select count(*) from follow_up)
+                  + (select count(*) from follow_up_counter) + (select count(*) from sep_approval)
+                  + (select count(*) from fingerprint) + (select count(*) from outbox) + (select count(*) from feed)
+                  + (select count(*) from idempotency)",
+        )
+        .fetch_one(&self.database.pool)
+        .await
+        .unwrap()
+    }
+}
+
+/// An emergency admission so many hours ago.
+pub(crate) fn admission(hours_ago: i64) -> pb::IssueSepRequest {
+    let admitted_at = Timestamp::now() - hours_ago.hours();
+    pb::IssueSepRequest {
+        care_type: pb::CareType::Inpatient.into(),
+        entry: pb::Entry::Emergency.into(),
+        poli_code: String::new(),
+        referral_number: String::new(),
+        admitted_at: Some(chassis::time::to_proto(admitted_at)),
+        ..visit(chassis::time::today_at(admitted_at))
+    }
 }
