@@ -53,7 +53,7 @@ async fn a_backdated_sep_needs_an_approval_that_holds_for_one() {
     assert_eq!(approved.valid_through, day(7).to_string());
     assert_eq!(reason(&served.asked(&wish, BACKDATE).await.unwrap_err()), "APPROVAL_EXISTS");
     let sep = issue(&served, &wish).await.unwrap();
-    assert_eq!(sep.approval_ids, [approved.approval_id.clone()]);
+    assert_eq!(sep.approval_ids, std::slice::from_ref(&approved.approval_id));
     let get = pb::GetSepApprovalRequest { approval_id: approved.approval_id };
     let used = served.approvals(HOSPITAL).get_sep_approval(get.clone()).await.unwrap().into_inner();
     let used = used.approval.unwrap();
