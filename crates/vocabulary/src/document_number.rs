@@ -131,6 +131,11 @@ document!(
     /// The number of a control letter (the next appointment at the hospital) or of an in-patient order, letter `K`.
     ControlLetterNumber, 'K', "a control letter number of 19 characters: facility code (8), MMYY, K, 6 digits (0301R0111126K000001)"
 );
+document!(
+    /// The number of a letter that one SEP leads to and the next cites: control letter or in-patient order, letter `K`, or
+    /// internal referral, letter `N`.
+    FollowUpNumber, 'K' | 'N', "the number of a control letter, in-patient order or internal referral, 19 characters: facility code (8), MMYY, K or N, 6 digits (0301R0111126K000001)"
+);
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +151,9 @@ mod tests {
         assert!(SepNumber::parse("0301r0011017v000007").is_ok());
         assert!(SepNumber::parse("0301R0110321K000002").is_err());
         assert!(ControlLetterNumber::parse("0301R0110321K000002").is_ok());
+        assert!(FollowUpNumber::parse("0301R0110321K000002").is_ok());
+        assert!(FollowUpNumber::parse("0905R0031120N000922").is_ok());
+        assert!(FollowUpNumber::parse("0301R0011017V000007").is_err());
         assert!(VisitNumber::parse("030107010217Y001465").is_ok());
         assert!(ReferralNumber::parse("0050B1070223P000004").is_ok());
     }

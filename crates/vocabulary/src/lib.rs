@@ -22,7 +22,9 @@ mod word;
 
 pub use clinical::{Cbg, Icd9Procedure, Icd10, Poli};
 pub use date::{date, month};
-pub use document_number::{ControlLetterNumber, DocumentNumber, ReferralNumber, SepNumber, VisitNumber};
+pub use document_number::{
+    ControlLetterNumber, DocumentNumber, FollowUpNumber, ReferralNumber, SepNumber, VisitNumber,
+};
 pub use facility::FacilityCode;
 pub use identifier::{CardNumber, MemberId, Name, Nik, Sex};
 pub use masked::Masked;

@@ -108,7 +108,7 @@ impl Run<'_> {
         let member_id = request.member_id.clone();
         let before = seps(desks, &caller, &member_id).await?;
         let mut of_hospital = desks.seps(&caller)?;
-        let issue = of_hospital.issue_sep(request);
+        let issue = Box::pin(of_hospital.issue_sep(request));
         let unchanged = async { Ok(seps(desks, &caller, &member_id).await? == before) };
         self.report.refusal(&caller, title, edge, expected, issue, unchanged).await;
         Ok(())

@@ -8,7 +8,7 @@ use proto::claims::v1::Reason;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{grouper::Ungroupable, life::NotNow, sep::Refusal};
+use crate::{follow_up, grouper::Ungroupable, life::NotNow, sep::Refusal};
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,7 @@ impl From<sqlx::Error> for Error {
         match constraint.as_deref() {
             Some("audit_frame_once") => Self::Audit(audit::Refused::FrameExists(None)),
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
+            Some("follow_up_numbers_exhausted") => Self::FollowUpNumbersExhausted,
             Some("claim_payment_reference") => Self::PaymentReferenceUsed,
             _ => Self::Database(error),
         }
@@ -128,6 +129,12 @@ impl Refusal {
             Self::UpgradeNotAllowed(_) => Reason::ClassUpgradeNotAllowed,
             Self::EntryTooLate { .. } => Reason::InpatientEntryTooLate,
             Self::Exists(_) => Reason::SepExists,
+            Self::BackdateNotApproved { .. } => Reason::BackdateNotApproved,
+            Self::FingerprintRequired(_) => Reason::FingerprintRequired,
+            Self::FollowUpNotUsable(_) => Reason::FollowUpNotUsable,
+            Self::AccidentPayerWrong(_) => Reason::AccidentPayerWrong,
+            Self::PoliceReportRequired => Reason::PoliceReportRequired,
+            Self::SupplementNotUsable(_) => Reason::SupplementNotUsable,
         }
     }
 
@@ -152,20 +159,46 @@ impl Refusal {
                 format!("entitled to class {class}"),
                 "ask for the next class at most, and none from class 3",
             ),
-            Self::EntryTooLate { hours } => (
-                format!("more than {hours} hours after admission"),
+            Self::EntryTooLate { hours, approval } => (
+                format!("more than {hours} hours after admission, {}", approval.told()),
                 "ask BPJS Kesehatan for approval of a late SEP",
+            ),
+            Self::BackdateNotApproved { days, approval } => (
+                format!("more than {days} days after the service, {}", approval.told()),
+                "ask BPJS Kesehatan for approval of a late SEP",
+            ),
+            Self::FingerprintRequired(approval) => (
+                format!("no fingerprint, {}", approval.told()),
+                "take the member's fingerprint, or ask BPJS Kesehatan for approval of its absence",
+            ),
+            Self::FollowUpNotUsable(why) => (
+                names(why, |why| why.name()),
+                "cite a letter of this member, day, clinic and doctor, or have it changed",
+            ),
+            Self::AccidentPayerWrong(expected) => {
+                (format!("pays first: {expected}"), "name these payers in this order")
+            }
+            Self::PoliceReportRequired => {
+                ("no police report of a traffic accident".into(), "give the number of the police report")
+            }
+            Self::SupplementNotUsable(why) => (
+                names(why, |why| why.name()),
+                "cite the first SEP of the accident; ListAccidentSeps finds it",
             ),
             Self::Exists(number) => (number.clone(), "use that SEP, or cancel it first"),
         }
     }
 }
 
+fn names<T>(why: &[T], name: impl Fn(&T) -> &'static str) -> String {
+    why.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 fn short(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("REASON_")
 }
 
-fn refused(refusals: &[Refusal]) -> Problem {
+fn refused(what: &str, refusals: &[Refusal]) -> Problem {
     let first = refusals.first().map_or(Reason::Unspecified, Refusal::reason);
     let told: Vec<_> = refusals
         .iter()
@@ -175,7 +208,7 @@ fn refused(refusals: &[Refusal]) -> Problem {
         })
         .collect();
     let names: Vec<_> = refusals.iter().map(|refusal| short(refusal.reason())).collect();
-    let message = format!("the SEP cannot be issued: {}", told.join("; "));
+    let message = format!("{what}: {}", told.join("; "));
     let problem =
         Problem::new(Code::FailedPrecondition, first.as_str_name(), message).with("reasons", names.join(","));
     refusals.iter().fold(problem, |problem, refusal| {
@@ -193,7 +226,7 @@ impl From<Error> for Problem {
         let message = error.to_string();
         let of = |reason: Reason| Self::new(FailedPrecondition, reason.as_str_name(), message.clone());
         match error {
-            Error::SepRefused(refusals) => refused(&refusals),
+            Error::SepRefused(refusals) | Error::SepChangeRefused(refusals) => refused(&message, &refusals),
             Error::ServiceDateInFuture(today) => of(Reason::ServiceDateInFuture).with("today", today),
             Error::SepNumbersExhausted => of(Reason::SepNumbersExhausted),
             Error::NoSep => Self::not_found("SEP", message),
@@ -246,10 +279,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_reason_and_its_detail() {
-        let problem = refused(&[
-            Refusal::NotEligible(vec!["SUSPENDED_FOR_ARREARS".into()]),
-            Refusal::NotCertified("C-2020-1".into()),
-        ]);
+        let problem = refused(
+            "the SEP cannot be issued",
+            &[
+                Refusal::NotEligible(vec!["SUSPENDED_FOR_ARREARS".into()]),
+                Refusal::NotCertified("C-2020-1".into()),
+            ],
+        );
         assert_eq!(problem.reason(), "MEMBER_NOT_ELIGIBLE");
         let text = format!("{problem:?}");
         for part in ["MEMBER_NOT_ELIGIBLE,FACILITY_NOT_CERTIFIED", "SUSPENDED_FOR_ARREARS", "C-2020-1"] {

@@ -10,6 +10,7 @@ mod claim_read;
 mod claim_settle;
 mod coding_review;
 mod issue;
+mod penalty;
 mod sep;
 mod submit;
 mod view;
@@ -58,6 +59,20 @@ pub(crate) struct Claims {
 /// Answers for audits.
 #[derive(Clone)]
 pub(crate) struct Audits {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Answers for letters between two SEPs.
+#[derive(Clone)]
+pub(crate) struct FollowUps {
+    pub(crate) db: Db,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// Answers for requests for approval.
+#[derive(Clone)]
+pub(crate) struct Approvals {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
 }

@@ -4,7 +4,9 @@
 //! grouping, rounds of pending and payment. It knows a member by id, and by what membership answered for a SEP. What the
 //! law fixes it reads from `policy/claims`.
 //!
-//! - [`sep`]: whether a SEP may be issued
+//! - [`sep`]: whether a SEP may be issued; [`approval`]: late, or without a fingerprint; [`follow_up`]: on a control letter,
+//!   in-patient order or internal referral; [`accident`], [`supplement`]: who pays first, and the SEPs of one accident;
+//!   [`penalty`], [`discharge`]: what a reactivated member owes, and when an in-patient left
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
 //! - [`edits`]: what is known to lead to pending
@@ -28,6 +30,7 @@ pub mod life;
 pub mod quarter;
 pub mod sep;
 pub mod store;
+pub mod supplement;
 pub mod tariff;
 
 use std::sync::Arc;

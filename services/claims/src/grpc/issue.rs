@@ -6,9 +6,9 @@ use jiff::{Timestamp, civil::Date};
 use prost::{Message, Name};
 use proto::{accreditation::v1 as siaf, claims::v1 as pb, membership::v1 as master, referral::v1 as sisrute};
 use tonic::{Code, Status};
-use vocabulary::{CareClass, FacilityCode, Icd10, MemberId, Poli, ReferralNumber};
+use vocabulary::{CareClass, FacilityCode, FollowUpNumber, Icd10, MemberId, Poli, ReferralNumber};
 
-use super::{Seps, optional, optional_text, sep};
+use super::{Seps, optional, optional_text, sep, sep_fields};
 use crate::{
     episode::Care,
     error::Error,
@@ -17,19 +17,20 @@ use crate::{
 };
 
 /// A request that was read.
-struct Asked {
+pub(super) struct Asked {
     request_id: RequestId,
-    facility: FacilityCode,
-    member_id: MemberId,
-    wanted: Wanted,
-    clinic: String,
-    referral: Option<ReferralNumber>,
-    letter: pb::Sep,
+    pub(super) facility: FacilityCode,
+    pub(super) member_id: MemberId,
+    pub(super) wanted: Wanted,
+    pub(super) clinic: String,
+    pub(super) follow_up: Option<FollowUpNumber>,
+    pub(super) referral: Option<ReferralNumber>,
+    pub(super) letter: pb::Sep,
 }
 
 /// What the others answered.
-struct Told {
-    eligibility: master::CheckEligibilityResponse,
+pub(super) struct Told {
+    pub(super) eligibility: master::CheckEligibilityResponse,
     referral: Option<sisrute::CheckReferralResponse>,
     standing: Option<(siaf::AccreditationStatus, siaf::GetAccreditationStatusResponse)>,
 }
@@ -40,7 +41,7 @@ impl Seps {
         call: &Call,
         message: pb::IssueSepRequest,
     ) -> Result<pb::IssueSepResponse, Status> {
-        let asked = read(call, &message)?;
+        let mut asked = read(call, &message)?;
         let mutation = Mutation::new(call, &message, asked.request_id.clone());
         // Asked again, the others might answer otherwise than when the SEP was issued.
         if let Some(answer) = mutation.replayed(&self.db).await? {
@@ -49,9 +50,11 @@ impl Seps {
         if is_in_future(asked.wanted.service_date, call.today) {
             return Err(Error::ServiceDateInFuture(call.today).into());
         }
+        let mut cited = Box::pin(self.cited(&mut asked)).await?;
         let told = Box::pin(self.ask(call, &asked)).await?;
         let rules = self.policies.sep.on(asked.wanted.service_date)?;
-        let mut refusals = judge(rules, &asked.wanted, &answers(&told), call.received_at);
+        let mut refusals = judge(rules, &asked.wanted, &answers(&told));
+        refusals.extend(Box::pin(self.judge_cited(call, rules, &asked, &told, &mut cited)).await?);
         let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
         let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
         refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
@@ -68,6 +71,7 @@ impl Seps {
             Begun::Fresh(write) => write,
         };
         let letter = complete(asked.letter, &told, call.received_at);
+        let letter = self.with_penalty(cited.approved(letter), &told)?;
         let evidence = evidence(&told, call.received_at);
         let new = store::sep::New {
             facility_code: asked.facility.as_str(),
@@ -88,6 +92,10 @@ impl Seps {
             let number = open.map_err(Error::from)?.unwrap_or_default();
             return Err(Error::SepRefused(vec![Refusal::Exists(number)]).into());
         };
+        let taken_meanwhile = cited.take(&mut write, &sep_number).await?;
+        if !taken_meanwhile.is_empty() {
+            return Err(Error::SepRefused(taken_meanwhile).into());
+        }
         let evidence: Vec<_> = evidence.into_iter().map(sep::evidence).collect();
         write.emit(&sep_number, &event(&letter, &sep_number, &evidence)).await?;
         let sep = pb::Sep { sep_number, evidence, ..letter };
@@ -116,7 +124,7 @@ impl Seps {
                         referral_number: number.as_str().to_owned(),
                         service_date: service_date.clone(),
                         destination_facility_code: asked.facility.as_str().to_owned(),
-                        poli_code: asked.clinic.clone(),
+                        poli_code: asked.letter.referral_poli_code.clone(),
                         member_id: member_id.clone(),
                     };
                     referral
@@ -161,10 +169,11 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
     };
     fields.require("care_type", care.is_some(), "CARE_TYPE_INPATIENT or CARE_TYPE_OUTPATIENT");
     let emergency = message.entry() == pb::Entry::Emergency;
-    fields.require("entry", message.entry() != pb::Entry::Unspecified, "ENTRY_REFERRAL or ENTRY_EMERGENCY");
+    fields.require("entry", message.entry() != pb::Entry::Unspecified, "a value of Entry");
     let referral = optional(&mut fields, "referral_number", &message.referral_number, ReferralNumber::parse);
-    let no_referral = !emergency || message.referral_number.is_empty();
-    fields.require("referral_number", no_referral, "must be empty for an emergency");
+    let no_referral = message.entry() == pb::Entry::Referral || message.referral_number.is_empty();
+    fields.require("referral_number", no_referral, "must be empty for an emergency and with a letter");
+    let follow_up = sep_fields::follow_up(&mut fields, message);
     let initial_diagnosis = fields.parse("initial_diagnosis", Icd10::parse(&message.initial_diagnosis));
     let record = fields.parse("medical_record_number", vocabulary::text(&message.medical_record_number, 20));
     let doctor_code = optional_text(&mut fields, "doctor_code", &message.doctor_code, 10);
@@ -182,8 +191,8 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
         }
     };
     let admitted_at = admission(&mut fields, call, message, care, service_date);
-    let upgrade_to = upgrade(&mut fields, message, care);
-    let accident = accident(&mut fields, message, service_date);
+    let upgrade_to = sep_fields::upgrade(&mut fields, message.class_upgrade.as_ref(), care);
+    let accident = sep_fields::accident(&mut fields, message.accident.as_ref(), service_date);
 
     let (
         Some(request_id),
@@ -199,8 +208,8 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
         return Err(fields.into());
     };
     fields.finish()?;
-    let wanted =
-        Wanted { service_date, care, emergency, cites_referral: referral.is_some(), admitted_at, upgrade_to };
+    let cites_referral = referral.is_some() || follow_up.is_some();
+    let wanted = Wanted { service_date, care, emergency, cites_referral, admitted_at, upgrade_to };
     let letter = pb::Sep {
         state: pb::SepState::Issued.into(),
         member_id: member_id.to_string(),
@@ -211,6 +220,7 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
         poli_code: clinic.to_owned(),
         executive_clinic: message.executive_clinic,
         referral_number: referral.as_ref().map_or_else(String::new, |number| number.as_str().to_owned()),
+        referral_poli_code: referral.as_ref().map_or("", |_| clinic).to_owned(),
         initial_diagnosis: diagnosis.as_str().to_owned(),
         medical_record_number: record,
         admitted_at: admitted_at.map(time::to_proto),
@@ -221,9 +231,11 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
         visit_purpose: message.visit_purpose,
         doctor_code,
         note,
+        version: 1,
         ..pb::Sep::default()
     };
-    Ok(Asked { request_id, facility, member_id, wanted, clinic: clinic.to_owned(), referral, letter })
+    let clinic = clinic.to_owned();
+    Ok(Asked { request_id, facility, member_id, wanted, clinic, follow_up, referral, letter })
 }
 
 fn admission(
@@ -248,50 +260,6 @@ fn admission(
         }
     }
     admitted_at
-}
-
-fn upgrade(fields: &mut Fields, message: &pb::IssueSepRequest, care: Option<Care>) -> Option<u8> {
-    let upgrade = message.class_upgrade.as_ref()?;
-    fields.require("class_upgrade", care == Some(Care::Inpatient), "must be unset for out-patient care");
-    fields.require(
-        "class_upgrade.payer",
-        upgrade.payer() != pb::UpgradePayer::Unspecified,
-        "a value of UpgradePayer",
-    );
-    fields.parse("class_upgrade.responsible_name", vocabulary::text(&upgrade.responsible_name, 100));
-    let level = match upgrade.upgrade_class() {
-        pb::UpgradeClass::Unspecified => None,
-        pb::UpgradeClass::Class2 => Some(1),
-        pb::UpgradeClass::Class1 => Some(2),
-        pb::UpgradeClass::Vip => Some(3),
-    };
-    fields.require("class_upgrade.upgrade_class", level.is_some(), "a value of UpgradeClass");
-    level
-}
-
-fn accident(
-    fields: &mut Fields,
-    message: &pb::IssueSepRequest,
-    service_date: Option<Date>,
-) -> Option<pb::Accident> {
-    let accident = message.accident.as_ref()?;
-    let known = pb::AccidentKind::try_from(accident.kind);
-    fields.require("accident.kind", known.is_ok(), "a value of AccidentKind");
-    if matches!(accident.kind(), pb::AccidentKind::Unspecified | pb::AccidentKind::None) {
-        return None;
-    }
-    if let Some(day) = fields.parse("accident.occurred_on", vocabulary::date(&accident.occurred_on)) {
-        let before = service_date.is_none_or(|service_date| day <= service_date);
-        fields.require("accident.occurred_on", before, "must not lie after the service date");
-    }
-    optional_text(fields, "accident.police_report_number", &accident.police_report_number, 50);
-    let payers = &accident.primary_payers;
-    let known = payers.iter().all(
-        |payer| matches!(pb::PrimaryPayer::try_from(*payer), Ok(p) if p != pb::PrimaryPayer::Unspecified),
-    );
-    let fits = (1..=4).contains(&payers.len()) && known;
-    fields.require("accident.primary_payers", fits, "1 to 4 values of PrimaryPayer");
-    Some(accident.clone())
 }
 
 /// What the answers mean for the SEP.
@@ -326,12 +294,18 @@ fn answers(told: &Told) -> Answers {
     answers
 }
 
+/// The segment as a SEP names it.
+pub(super) fn segment(told: &Told) -> &'static str {
+    told.eligibility.segment().as_str_name().trim_start_matches("SEGMENT_")
+}
+
 /// The letter with what the others answered.
 fn complete(letter: pb::Sep, told: &Told, issued_at: Timestamp) -> pb::Sep {
     let eligibility = &told.eligibility;
     let mut letter = pb::Sep {
         entitled_class: eligibility.care_class,
-        segment: eligibility.segment().as_str_name().trim_start_matches("SEGMENT_").to_owned(),
+        segment: segment(told).to_owned(),
+        referral_date: told.referral.as_ref().map_or("", |referral| &referral.referral_date).to_owned(),
         inpatient_penalty: letter.care_type() == pb::CareType::Inpatient
             && eligibility.inpatient_penalty.is_some(),
         issued_at: Some(time::to_proto(issued_at)),
@@ -421,5 +395,7 @@ fn event(letter: &pb::Sep, sep_number: &str, evidence: &[pb::Evidence]) -> pb::S
         province_code: letter.province_code.clone(),
         hospital_class: letter.hospital_class.clone(),
         evidence: evidence.iter().map(bare).collect(),
+        follow_up_number: letter.follow_up_number.clone(),
+        based_on_sep_number: letter.based_on_sep_number.clone(),
     }
 }

@@ -1,4 +1,5 @@
-//! SEPs over gRPC: read, cancel, list. How one is issued stands in [`super::issue`].
+//! SEPs over gRPC: read, cancel, list. How one is issued stands in [`super::issue`], how it is changed in
+//! [`super::sep_life`].
 
 use chassis::{Begun, Fields, Mutation, RequestId, page::Page, time};
 use prost::Message as _;
@@ -13,6 +14,7 @@ use crate::{error::Error, life::State, life::Step, store};
 pub(super) fn view(row: &store::sep::Row) -> Result<pb::Sep, Error> {
     let mut sep = pb::Sep::decode(row.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
     sep.sep_number.clone_from(&row.sep_number);
+    sep.version = row.version;
     if let Some(at) = row.cancelled_at {
         sep.set_state(pb::SepState::Cancelled);
         sep.cancelled_at = Some(time::to_proto(at));
@@ -59,7 +61,8 @@ impl SepService for Seps {
             sep.evidence = kept.into_iter().map(evidence).collect();
             let claim = store::claim::of_sep(pool, number.as_str()).await?;
             let claim_id = claim.map_or_else(String::new, |(id, _)| id.to_string());
-            Ok::<_, Error>(pb::GetSepResponse { sep: Some(sep), claim_id })
+            let earlier_versions = self.earlier_versions(&row).await?;
+            Ok::<_, Error>(pb::GetSepResponse { sep: Some(sep), claim_id, earlier_versions })
         };
         Ok(Response::new(answer.await?))
     }
@@ -98,6 +101,12 @@ impl SepService for Seps {
                     .map_err(|_| Error::SepInUse(claim_id))?;
                 store::claim::save(write.connection(), &claim, &step).await?;
             }
+            let led_to = store::follow_up::of_sep(write.connection(), number.as_str()).await?;
+            if !led_to.is_empty() {
+                return Err(Error::SepHasFollowUps(led_to));
+            }
+            store::follow_up::release(write.connection(), number.as_str(), call.received_at).await?;
+            store::sep_approval::release(write.connection(), number.as_str()).await?;
             store::sep::cancel(write.connection(), number.as_str(), call.received_at, &note).await?;
             (row.cancelled_at, row.cancel_note) = (Some(call.received_at), note);
             let sep = view(&row)?;
@@ -138,6 +147,30 @@ impl SepService for Seps {
         let next_page_token = next(&mut rows, page.size, |row| row.sep_number.clone());
         let seps = rows.iter().map(view).collect::<Result<_, _>>()?;
         Ok(Response::new(pb::ListSepsResponse { seps, next_page_token }))
+    }
+
+    async fn update_sep(
+        &self,
+        request: Request<pb::UpdateSepRequest>,
+    ) -> Result<Response<pb::UpdateSepResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.update(&call, message)).await?))
+    }
+
+    async fn record_discharge(
+        &self,
+        request: Request<pb::RecordDischargeRequest>,
+    ) -> Result<Response<pb::RecordDischargeResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.discharge(&call, message)).await?))
+    }
+
+    async fn list_accident_seps(
+        &self,
+        request: Request<pb::ListAccidentSepsRequest>,
+    ) -> Result<Response<pb::ListAccidentSepsResponse>, Status> {
+        let (_, message) = chassis::call::accept(request)?;
+        Ok(Response::new(self.accidents(message).await?))
     }
 }
 

@@ -60,8 +60,10 @@ pub struct Row {
     pub cancelled_at: Option<Timestamp>,
     /// Why.
     pub cancel_note: String,
-    /// The letter.
+    /// The letter, as it was last changed.
     pub letter: Vec<u8>,
+    /// Its version, from 1.
+    pub version: i32,
 }
 
 /// Gives the SEP a number and writes it with its evidence, in one statement. `None` when the member has an open SEP for
@@ -142,8 +144,9 @@ pub async fn get(
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        "select sep_number, facility_code, member_id, service_date, care_type, cancelled_at, cancel_note, letter
-         from sep where sep_number = $1 and ($2::text is null or facility_code = $2)",
+        r#"select sep_number, facility_code, member_id, service_date, care_type, cancelled_at, cancel_note,
+                  coalesce(amended, letter) as "letter!", version
+           from sep where sep_number = $1 and ($2::text is null or facility_code = $2)"#,
         sep_number,
         facility_code,
     )
@@ -158,6 +161,7 @@ pub async fn get(
         cancelled_at: row.cancelled_at.map(|at| at.to_jiff()),
         cancel_note: row.cancel_note,
         letter: row.letter,
+        version: row.version,
     }))
 }
 
@@ -237,15 +241,16 @@ pub struct Filter {
 /// SEPs by number.
 pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select sep_number, facility_code, member_id, service_date, care_type, cancelled_at, cancel_note, letter
-         from sep
-         where ($1::text is null or facility_code = $1)
-           and ($2::date is null or service_date >= $2)
-           and ($3::date is null or service_date <= $3)
-           and ($4::smallint is null or care_type = $4)
-           and ($5::uuid is null or member_id = $5)
-           and ($6::text is null or sep_number > $6)
-         order by sep_number limit $7",
+        r#"select sep_number, facility_code, member_id, service_date, care_type, cancelled_at, cancel_note,
+                  coalesce(amended, letter) as "letter!", version
+           from sep
+           where ($1::text is null or facility_code = $1)
+             and ($2::date is null or service_date >= $2)
+             and ($3::date is null or service_date <= $3)
+             and ($4::smallint is null or care_type = $4)
+             and ($5::uuid is null or member_id = $5)
+             and ($6::text is null or sep_number > $6)
+           order by sep_number limit $7"#,
         filter.facility_code,
         filter.from.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Date>,
         filter.to.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Date>,
@@ -265,6 +270,7 @@ pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<
         cancelled_at: row.cancelled_at.map(|at| at.to_jiff()),
         cancel_note: row.cancel_note,
         letter: row.letter,
+        version: row.version,
     });
     Ok(seps.collect())
 }

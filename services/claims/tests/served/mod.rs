@@ -19,7 +19,9 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
-        self as pb, claim_service_client::ClaimServiceClient, sep_service_client::SepServiceClient,
+        self as pb, claim_service_client::ClaimServiceClient,
+        follow_up_service_client::FollowUpServiceClient,
+        sep_approval_service_client::SepApprovalServiceClient, sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
     membership::v1 as master,
@@ -62,6 +64,8 @@ pub(crate) struct Others {
     pub(crate) registered: bool,
     pub(crate) up: bool,
     pub(crate) asked: usize,
+    /// The only clinic the referral is for, when that matters.
+    pub(crate) referral_clinic: Option<&'static str>,
 }
 
 impl Others {
@@ -94,6 +98,7 @@ impl Others {
             registered: true,
             up: true,
             asked: 0,
+            referral_clinic: None,
         }
     }
 }
@@ -151,7 +156,11 @@ async fn answer(
             sisrute::CheckReferralRequest,
             |request: sisrute::CheckReferralRequest, others: &Others| {
                 let referral_number = request.referral_number;
-                let whole = others.referral.clone();
+                let mut whole = others.referral.clone();
+                if others.referral_clinic.is_some_and(|clinic| clinic != request.poli_code) {
+                    whole.usable = false;
+                    whole.reasons = vec![sisrute::Unusable::OtherClinic.into()];
+                }
                 Ok(sisrute::CheckReferralResponse {
                     answer_id: key(),
                     answered_at: now(),
@@ -197,6 +206,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::start_with([]).await
+    }
+
+    /// Served with further settings.
+    pub(crate) async fn start_with(more: impl IntoIterator<Item = (String, String)>) -> Self {
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry =
             TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
@@ -219,6 +233,7 @@ impl Served {
             ("insecure-loopback".to_owned(), "true".to_owned()),
             ("database.url".to_owned(), database.url.clone()),
         ]);
+        computed.extend(more);
         for name in ["membership", "referral", "accreditation"] {
             computed.insert(format!("upstream.{name}"), upstream.clone());
         }
@@ -242,8 +257,17 @@ impl Served {
         change(&mut self.others.lock().unwrap());
     }
 
+    /// Issues a SEP. For a day that needs an approval the hospital has it before.
     pub(crate) async fn issue(&self, wish: pb::IssueSepRequest) -> Result<pb::Sep, Status> {
-        Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+        let issued = self.seps(HOSPITAL).issue_sep(wish.clone()).await;
+        match issued {
+            Err(status) if reason(&status) == "BACKDATE_NOT_APPROVED" => {
+                let approval = self.asked(&wish, pb::SepApprovalKind::Backdate).await?;
+                self.decided(&approval, pb::SepApprovalState::Approved).await?;
+                Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+            }
+            issued => Ok(issued?.into_inner().sep.unwrap()),
+        }
     }
 
     /// Rows in all tables that a SEP or claim would leave something in.
