@@ -6,7 +6,7 @@ use proto::claims::v1::Reason;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{grouper::Ungroupable, life::NotNow, sep::Refusal};
+use crate::{dispute::Body, filing::Standing, grouper::Ungroupable, life::NotNow, sep::Refusal};
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,76 @@ pub enum Error {
     /// The reference belongs to another payment.
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
+    /// There is no such dispute, or it is not the caller's to see.
+    #[error("there is no such dispute that you may see; check the id, or look for it with ListDisputes")]
+    NoDispute,
+    /// Too few rounds for a dispute.
+    #[error(
+        "the claim has had {rounds} rounds of pending and a dispute needs {needed}; answer the open round"
+    )]
+    DisputeTooEarly {
+        /// Rounds so far.
+        rounds: i32,
+        /// Rounds needed.
+        needed: i32,
+    },
+    /// No further dispute.
+    #[error("the claim has been disputed as often as it may be; answer the open round, or correct the claim")]
+    DisputesUsedUp,
+    /// Another body decides.
+    #[error("another body decides this dispute; leave it to that body")]
+    DisputeOfAnotherBody(Body),
+    /// There is no such filing, or it is another's.
+    #[error("there is no such filing of yours; check the id, or look for it with ListFilings")]
+    NoFiling,
+    /// Nothing to file.
+    #[error(
+        "nothing of this month was submitted that is not filed already; submit the claims of the month first"
+    )]
+    NothingToFile,
+    /// The recapitulation differs.
+    #[error(
+        "the recapitulation is not what is held here; find the difference, submit what is missing, and file again"
+    )]
+    RecapitulationDiffers {
+        /// Claims held here.
+        claims: usize,
+        /// Their amount.
+        rupiah: i64,
+    },
+    /// Completeness was stated, or is by silence.
+    #[error("completeness counts as stated already; leave it, later faults are a matter of verification")]
+    CompletenessStated(Standing, Date),
+    /// There is no such batch, or it is another's.
+    #[error("there is no such batch of yours; check the id, or look for it with ListBatches")]
+    NoBatch,
+    /// The facility has an open batch.
+    #[error("the facility has an open batch; post to that one, or close it first")]
+    BatchIsOpen(Uuid),
+    /// The batch is in another state.
+    #[error("the batch is {0}; post to it while it is open, pay it when it is closed")]
+    BatchStateWrong(&'static str),
+    /// The batch would be too large.
+    #[error("the batch would hold more claims than one may; close it, and open another for the rest")]
+    BatchFull(i64),
+    /// The batch is empty.
+    #[error("the batch holds no claim; post claims to it before it is closed")]
+    BatchEmpty,
+    /// Claims that cannot be posted: field and what is against it.
+    #[error("{} of the claims cannot be posted; leave them out, or have the cause removed", .0.len())]
+    ClaimsNotPostable(Vec<(String, String)>),
+    /// The claim is in a batch.
+    #[error("the claim is in a batch; pay it with that batch")]
+    ClaimInBatch(Uuid),
+    /// Another amount is due.
+    #[error("the amount is not what is due for the batch; pay what is due")]
+    PaymentNotDue(i64),
+    /// The audit reference belongs to another recovery.
+    #[error("the audit reference belongs to another recovery; use one reference for each")]
+    AuditReferenceUsed,
+    /// More than was paid.
+    #[error("more would be recovered than was paid for the claim; correct the amount")]
+    RecoveryTooHigh(i64),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -93,7 +163,8 @@ impl From<sqlx::Error> for Error {
         };
         match constraint.as_deref() {
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
-            Some("claim_payment_reference") => Self::PaymentReferenceUsed,
+            Some("payment_reference_once") => Self::PaymentReferenceUsed,
+            Some("recovery_audit_reference") => Self::AuditReferenceUsed,
             _ => Self::Database(error),
         }
     }
@@ -217,6 +288,34 @@ impl From<Error> for Problem {
                 of(Reason::AmountNotApproved).with("approved_rupiah", approved)
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
+            Error::NoDispute => Self::not_found("dispute", message),
+            Error::DisputeTooEarly { rounds, needed } => {
+                of(Reason::DisputeTooEarly).with("rounds", rounds).with("needed", needed)
+            }
+            Error::DisputesUsedUp => of(Reason::DisputesUsedUp),
+            Error::DisputeOfAnotherBody(body) => of(Reason::DisputeOfAnotherBody).with("body", body.name()),
+            Error::NoFiling => Self::not_found("filing", message),
+            Error::NothingToFile => of(Reason::NothingToFile),
+            Error::RecapitulationDiffers { claims, rupiah } => {
+                of(Reason::RecapitulationDiffers).with("claims", claims).with("claims_rupiah", rupiah)
+            }
+            Error::CompletenessStated(standing, on) => {
+                of(Reason::CompletenessStated).with("state", standing.name()).with("on", on)
+            }
+            Error::NoBatch => Self::not_found("batch", message),
+            Error::BatchIsOpen(batch_id) => of(Reason::BatchIsOpen).with("batch_id", batch_id),
+            Error::BatchStateWrong(state) => of(Reason::BatchStateWrong).with("state", state),
+            Error::BatchFull(most) => of(Reason::BatchFull).with("most", most),
+            Error::BatchEmpty => of(Reason::BatchEmpty),
+            Error::ClaimsNotPostable(claims) => {
+                // As Fields does: what is told must fit into the trailers of the answer.
+                let told = claims.into_iter().take(40);
+                told.fold(of(Reason::ClaimsNotPostable), |problem, (field, text)| problem.field(field, text))
+            }
+            Error::ClaimInBatch(batch_id) => of(Reason::ClaimInBatch).with("batch_id", batch_id),
+            Error::PaymentNotDue(due) => of(Reason::PaymentNotDue).with("due_rupiah", due),
+            Error::AuditReferenceUsed => of(Reason::AuditReferenceUsed),
+            Error::RecoveryTooHigh(left) => of(Reason::RecoveryTooHigh).with("left_rupiah", left),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

@@ -9,6 +9,13 @@ mod issue;
 mod sep;
 mod view;
 
+mod batch;
+mod dispute;
+mod filing;
+mod recovery;
+mod settlement;
+mod work;
+
 use std::sync::Arc;
 
 use chassis::{Db, Fields, Upstream, policy::Dated};
@@ -19,7 +26,10 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+use crate::{
+    clock, dispute as disputes, edits::Edits, filing as filings, grouper, payment, sep::Rules, tariff,
+    work as works,
+};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -28,6 +38,10 @@ pub(crate) struct Policies {
     pub(crate) edits: Dated<Edits>,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
+    pub(crate) dispute: Dated<disputes::Rules>,
+    pub(crate) filing: Dated<filings::Calendar>,
+    pub(crate) penalty: Dated<payment::Penalty>,
+    pub(crate) bands: Dated<works::Bands>,
 }
 
 /// Answers for SEPs.

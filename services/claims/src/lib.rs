@@ -9,26 +9,38 @@
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
 //! - [`edits`]: what is known to lead to pending
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
+//! - [`dispute`], [`work`]: disputes and their decision; who owes a step for how long
+//! - [`filing`], [`payment`], [`ledger`], [`reconcile`]: completeness, batches, double entry, reconciliation to zero
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
 pub mod clock;
 pub mod codes;
 pub mod config;
+pub mod dispute;
 pub mod edits;
 pub mod episode;
 pub mod error;
+pub mod filing;
 pub mod grouper;
 mod grpc;
+pub mod ledger;
 pub mod life;
+pub mod payment;
+pub mod reconcile;
 pub mod sep;
 pub mod store;
 pub mod tariff;
+pub mod work;
 
 use std::sync::Arc;
 
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
-    claims::v1::{claim_service_server::ClaimServiceServer, sep_service_server::SepServiceServer},
+    claims::v1::{
+        claim_service_server::ClaimServiceServer, dispute_service_server::DisputeServiceServer,
+        sep_service_server::SepServiceServer, settlement_service_server::SettlementServiceServer,
+        work_service_server::WorkServiceServer,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
@@ -64,6 +76,10 @@ impl chassis::Service for Claims {
             edits: policy!("edits.toml"),
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
+            dispute: policy!("dispute.toml"),
+            filing: policy!("filing.toml"),
+            penalty: policy!("settlement.toml"),
+            bands: policy!("work.toml"),
         });
         let db = start.db()?.clone();
         let seps = grpc::Seps {
@@ -74,6 +90,11 @@ impl chassis::Service for Claims {
             accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
         };
         let claims = grpc::Claims { db, policies };
-        Ok(chassis::Parts::new().serve(SepServiceServer::new(seps)).serve(ClaimServiceServer::new(claims)))
+        Ok(chassis::Parts::new()
+            .serve(SepServiceServer::new(seps))
+            .serve(DisputeServiceServer::new(claims.clone()))
+            .serve(WorkServiceServer::new(claims.clone()))
+            .serve(SettlementServiceServer::new(claims.clone()))
+            .serve(ClaimServiceServer::new(claims)))
     }
 }

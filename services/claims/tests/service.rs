@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "each file of tests uses a part")]
 mod served;
 
 use std::collections::BTreeSet;

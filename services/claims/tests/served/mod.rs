@@ -398,3 +398,73 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
         .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
         .unwrap_or_default()
 }
+
+/// What several tests of what comes after submission begin with.
+impl Served {
+    pub(crate) fn disputes(
+        &self,
+        caller: &'static str,
+    ) -> pb::dispute_service_client::DisputeServiceClient<Named1> {
+        pb::dispute_service_client::DisputeServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    pub(crate) fn work(&self, caller: &'static str) -> pb::work_service_client::WorkServiceClient<Named1> {
+        pb::work_service_client::WorkServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn settlement(
+        &self,
+        caller: &'static str,
+    ) -> pb::settlement_service_client::SettlementServiceClient<Named1> {
+        pb::settlement_service_client::SettlementServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    /// A claim of a visit on a day, submitted, with nothing found.
+    pub(crate) async fn sent(&self, on: Date) -> pb::Claim {
+        let sep = self.issue(visit(on)).await.unwrap();
+        let claim = self.submitted(&self.coded(&sep, coding(on, "E11.9")).await).await.unwrap();
+        assert_eq!(claim.state(), pb::ClaimState::Submitted);
+        claim
+    }
+
+    /// A claim that is pending from its submission on, asked of the hospital, because of its coding.
+    pub(crate) async fn pending(&self, on: Date) -> pb::Claim {
+        let sep = self.issue(visit(on)).await.unwrap();
+        let mut data = coding(on, "I50.0");
+        data.secondary_diagnoses = vec!["I10".into()];
+        let claim = self.submitted(&self.coded(&sep, data).await).await.unwrap();
+        assert_eq!(claim.state(), pb::ClaimState::Pending);
+        claim
+    }
+
+    /// A claim that is approved for payment.
+    pub(crate) async fn payable(&self, on: Date) -> pb::Claim {
+        let claim = self.verified(&self.sent(on).await).await.unwrap();
+        self.approved(&claim).await.unwrap()
+    }
+
+    /// Lets a claim have been submitted so many days earlier than it was.
+    pub(crate) async fn submitted_earlier(&self, claim: &pb::Claim, days: i32) {
+        let moved = sqlx::query(
+            "update claim set submitted_at = submitted_at - make_interval(days => $2) where claim_id = $1::uuid",
+        )
+        .bind(&claim.claim_id)
+        .bind(days)
+        .execute(&self.database.pool)
+        .await
+        .unwrap();
+        assert_eq!(moved.rows_affected(), 1);
+    }
+
+    /// The kinds of the events told so far, without package, once there are as many as expected.
+    pub(crate) async fn kinds(&self, expected: usize) -> Vec<String> {
+        let events = self.events(expected).await;
+        events.into_iter().map(|event| event.r#type.trim_start_matches("jkn.claims.v1.").to_owned()).collect()
+    }
+}
