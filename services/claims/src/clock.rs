@@ -30,6 +30,26 @@ impl Rule for Periods {
     }
 }
 
+impl Periods {
+    /// The last day on which completeness is stated of what was filed on a day.
+    #[must_use]
+    pub fn completeness_due(&self, filed: Date) -> Date {
+        after(filed, self.completeness_days)
+    }
+
+    /// The last day of payment of what was complete on a day.
+    #[must_use]
+    pub fn payment_due(&self, complete: Date) -> Date {
+        after(complete, self.payment_days)
+    }
+
+    /// The last day on which what was submitted on a day is not late.
+    #[must_use]
+    pub fn indicator_limit(&self, submitted: Date) -> Date {
+        after(submitted, self.indicator_days)
+    }
+}
+
 /// The event times that the clocks run on, as days in Asia/Jakarta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
@@ -85,12 +105,12 @@ pub fn read(periods: &Periods, times: &Times, today: Date) -> Clocks {
     }
 }
 
-fn after(day: Date, days: i16) -> Date {
+pub(crate) fn after(day: Date, days: i16) -> Date {
     day.saturating_add(i64::from(days).days())
 }
 
 /// Calendar days from one day to another, none when it lies before.
-fn days(from: Date, to: Date) -> i32 {
+pub(crate) fn days(from: Date, to: Date) -> i32 {
     from.until(to).map_or(0, |span| span.get_days()).max(0)
 }
 

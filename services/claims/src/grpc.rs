@@ -15,6 +15,13 @@ mod sep;
 mod submit;
 mod view;
 
+mod batch;
+mod dispute;
+mod filing;
+mod recovery;
+mod settlement;
+mod work;
+
 use std::sync::Arc;
 
 use chassis::{Batcher, Db, Fields, Upstream, policy::Dated};

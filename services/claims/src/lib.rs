@@ -26,12 +26,14 @@ pub mod error;
 pub mod frame;
 pub mod grouper;
 mod grpc;
+pub mod ledger;
 pub mod life;
 pub mod quarter;
 pub mod sep;
 pub mod store;
 pub mod supplement;
 pub mod tariff;
+pub mod work;
 
 use std::sync::Arc;
 

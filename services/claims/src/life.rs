@@ -1,6 +1,7 @@
 //! The life of a claim: which step is lawful when. Nothing is rejected: a claim is pending, with a round that somebody
 //! has to answer, until it is paid. Editing the data makes it a draft again; the open round stays open until the claim
-//! comes back.
+//! comes back. A hospital that does not accept a question disputes it; only the decision of that dispute can close a
+//! submitted claim without payment.
 
 /// Where a claim stands. The numbers are those of the contract and of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +27,15 @@ pub enum State {
     Paid = 9,
     /// Withdrawn as a draft with its SEP.
     Withdrawn = 10,
+    /// The open question is disputed.
+    Disputed = 11,
+    /// Decided without payment, after a dispute.
+    Decided = 12,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Draft,
         Self::Grouped,
         Self::Final,
@@ -41,6 +46,8 @@ impl State {
         Self::Approved,
         Self::Paid,
         Self::Withdrawn,
+        Self::Disputed,
+        Self::Decided,
     ];
 
     /// The state of a number.
@@ -63,6 +70,8 @@ impl State {
             Self::Approved => "APPROVED",
             Self::Paid => "PAID",
             Self::Withdrawn => "WITHDRAWN",
+            Self::Disputed => "DISPUTED",
+            Self::Decided => "DECIDED",
         }
     }
 }
@@ -75,13 +84,15 @@ pub enum Party {
     Hospital = 1,
     /// BPJS Kesehatan.
     Bpjs = 2,
+    /// The body that decides disputes.
+    DisputeBody = 3,
 }
 
 impl Party {
     /// The party of a number.
     #[must_use]
     pub fn of(number: i16) -> Option<Self> {
-        [Self::Hospital, Self::Bpjs].into_iter().find(|party| *party as i16 == number)
+        [Self::Hospital, Self::Bpjs, Self::DisputeBody].into_iter().find(|party| *party as i16 == number)
     }
 
     /// Its name in messages.
@@ -90,6 +101,7 @@ impl Party {
         match self {
             Self::Hospital => "HOSPITAL",
             Self::Bpjs => "BPJS",
+            Self::DisputeBody => "DISPUTE_BODY",
         }
     }
 }
@@ -123,6 +135,16 @@ pub enum Step {
     Settle,
     /// Its SEP is cancelled.
     Withdraw,
+    /// The hospital disputes the open round.
+    Dispute,
+    /// The dispute is decided for the hospital.
+    Uphold,
+    /// The dispute is decided against it, and the claim can be put right.
+    Correct,
+    /// The dispute is decided against it for good.
+    Decide,
+    /// An audit recovers part of what was paid; the claim stays paid.
+    Recover,
 }
 
 impl Step {
@@ -140,13 +162,20 @@ impl Step {
             Self::Approve => "approve",
             Self::Settle => "settle",
             Self::Withdraw => "withdraw",
+            Self::Dispute => "dispute",
+            Self::Uphold => "uphold its dispute",
+            Self::Correct => "have it corrected after its dispute",
+            Self::Decide => "decide it without payment",
+            Self::Recover => "recover",
         }
     }
 
     /// The states from which it may be taken.
     #[must_use]
     pub const fn allowed_from(self) -> &'static [State] {
-        use State::{Approved, Draft, Final, Grouped, Pending, Resubmitted, Submitted, Verified};
+        use State::{
+            Approved, Disputed, Draft, Final, Grouped, Paid, Pending, Resubmitted, Submitted, Verified,
+        };
         match self {
             Self::SetData => &[Draft, Grouped, Final, Pending],
             Self::Group => &[Draft, Grouped],
@@ -155,10 +184,12 @@ impl Step {
             // From pending only when BPJS Kesehatan itself was asked.
             Self::Verify => &[Submitted, Resubmitted, Pending],
             Self::Pend { .. } => &[Submitted, Resubmitted, Verified, Pending],
-            Self::Answer => &[Pending],
+            Self::Answer | Self::Dispute => &[Pending],
             Self::Approve => &[Verified],
             Self::Settle => &[Approved],
             Self::Withdraw => &[Draft],
+            Self::Uphold | Self::Correct | Self::Decide => &[Disputed],
+            Self::Recover => &[Paid],
         }
     }
 }
@@ -206,7 +237,9 @@ impl Life {
         // Who was asked has the word: BPJS decides only on its own question, the hospital only on one put to it.
         let lawful = match (step, self.state) {
             (Step::Verify | Step::Pend { .. }, State::Pending) => self.asked == Some(Party::Bpjs),
-            (Step::Answer | Step::SetData, State::Pending) => self.asked == Some(Party::Hospital),
+            (Step::Answer | Step::SetData | Step::Dispute, State::Pending) => {
+                self.asked == Some(Party::Hospital)
+            }
             (Step::Withdraw, _) => !self.submitted,
             _ => true,
         };
@@ -228,12 +261,18 @@ impl Life {
                 asked: Some(Party::Hospital),
                 submitted: true,
             },
-            Step::Verify => Self { asked: None, ..to(State::Verified) },
+            Step::Verify | Step::Uphold => Self { asked: None, ..to(State::Verified) },
             Step::Pend { of } => Self { round: self.round + 1, asked: Some(of), ..to(State::Pending) },
             Step::Answer => Self { asked: None, ..to(State::Resubmitted) },
             Step::Approve => to(State::Approved),
             Step::Settle => to(State::Paid),
             Step::Withdraw => to(State::Withdrawn),
+            Step::Dispute => Self { asked: None, ..to(State::Disputed) },
+            Step::Correct => {
+                Self { round: self.round + 1, asked: Some(Party::Hospital), ..to(State::Pending) }
+            }
+            Step::Decide => to(State::Decided),
+            Step::Recover => self,
         })
     }
 
@@ -244,13 +283,14 @@ impl Life {
             State::Draft | State::Grouped | State::Final => Some(Party::Hospital),
             State::Submitted | State::Resubmitted | State::Verified | State::Approved => Some(Party::Bpjs),
             State::Pending => self.asked,
-            State::Paid | State::Withdrawn => None,
+            State::Disputed => Some(Party::DisputeBody),
+            State::Paid | State::Withdrawn | State::Decided => None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -297,7 +337,30 @@ mod tests {
         );
     }
 
-    fn steps() -> impl Strategy<Value = Step> {
+    #[test]
+    fn a_dispute_ends_verified_pending_or_decided() {
+        let mut steps = CODED.to_vec();
+        steps.push(Step::Submit { found: true });
+        let pending = walk(&steps).unwrap();
+        let disputed = pending.take(Step::Dispute).unwrap();
+        assert_eq!((disputed.state, disputed.asked), (State::Disputed, None));
+        assert_eq!(disputed.waiting_for(), Some(Party::DisputeBody));
+        for step in
+            [Step::Answer, Step::SetData, Step::Verify, Step::Pend { of: Party::Hospital }, Step::Dispute]
+        {
+            assert!(disputed.take(step).is_err(), "nobody else has the word: {}", step.name());
+        }
+        assert_eq!(disputed.take(Step::Uphold).unwrap().state, State::Verified);
+        let again = disputed.take(Step::Correct).unwrap();
+        assert_eq!((again.state, again.round, again.asked), (State::Pending, 2, Some(Party::Hospital)));
+        let decided = disputed.take(Step::Decide).unwrap();
+        assert_eq!((decided.state, decided.waiting_for()), (State::Decided, None));
+        // What BPJS itself was asked is not the hospital's to dispute.
+        let back = pending.take(Step::Answer).unwrap();
+        assert!(back.take(Step::Pend { of: Party::Bpjs }).unwrap().take(Step::Dispute).is_err());
+    }
+
+    pub(crate) fn steps() -> impl Strategy<Value = Step> {
         prop_oneof![
             Just(Step::SetData),
             Just(Step::Group),
@@ -310,6 +373,11 @@ mod tests {
             Just(Step::Approve),
             Just(Step::Settle),
             Just(Step::Withdraw),
+            Just(Step::Dispute),
+            Just(Step::Uphold),
+            Just(Step::Correct),
+            Just(Step::Decide),
+            Just(Step::Recover),
         ]
     }
 
@@ -323,19 +391,28 @@ mod tests {
                 let Ok(after) = before.take(step) else { continue };
                 life = after;
                 // Ends are ends.
-                prop_assert!(!matches!(before.state, State::Paid | State::Withdrawn));
+                prop_assert!(!matches!(before.state, State::Withdrawn | State::Decided));
+                prop_assert!(before.state != State::Paid || (step == Step::Recover && life == before));
                 // Rounds only grow, by one, and only by a question.
-                let asks = matches!(step, Step::Pend { .. } | Step::Submit { found: true });
+                let asks = matches!(step, Step::Pend { .. } | Step::Submit { found: true } | Step::Correct);
                 prop_assert_eq!(life.round, before.round + i32::from(asks));
                 prop_assert_eq!(life.state == State::Pending, asks);
                 // A round is open exactly while somebody is asked, and only ever after a submission.
                 prop_assert!(life.state != State::Pending || life.asked.is_some());
                 prop_assert!(life.asked.is_none() || (life.round > 0 && life.submitted));
-                let closed = matches!(life.state, State::Submitted | State::Resubmitted | State::Verified | State::Approved | State::Paid);
+                let closed = matches!(
+                    life.state,
+                    State::Submitted | State::Resubmitted | State::Verified | State::Approved | State::Paid
+                        | State::Disputed | State::Decided
+                );
                 prop_assert!(!closed || life.asked.is_none());
                 // What was submitted stays so, and is never withdrawn.
                 prop_assert!(life.submitted || !before.submitted);
                 prop_assert!(life.state != State::Withdrawn || !life.submitted);
+                // Only a dispute ends a submitted claim without payment, and only a question can be disputed.
+                prop_assert!(life.state != State::Decided || before.state == State::Disputed);
+                prop_assert!(life.state != State::Disputed || before.state == State::Pending);
+                prop_assert_eq!(life.waiting_for() == Some(Party::DisputeBody), life.state == State::Disputed);
                 // Money moves only after verification and approval of the last version.
                 match life.state {
                     State::Verified => verified = true,

@@ -128,6 +128,13 @@ pub enum Happened {
         /// The day.
         day: Date,
     },
+    /// A dispute ended without payment: the clock of the claim ends, as with payment.
+    Decided {
+        /// Internal id of the claim.
+        claim: String,
+        /// The day.
+        day: Date,
+    },
 }
 
 /// The counters that are kept.
@@ -143,7 +150,7 @@ pub enum Counter {
     HospitalCases,
     /// Members, by the day they came to their first-level facility; leaving it counts minus one.
     Members,
-    /// Submitted claims, by the day of submission and the day of payment.
+    /// Submitted claims, by the day of submission and the day of settlement.
     Claims,
 }
 
@@ -167,7 +174,7 @@ impl Counter {
 pub struct Subject {
     /// The day its case counts for.
     pub day: Date,
-    /// The day its clock ended.
+    /// The day its clock ended: paid, or decided without payment.
     pub ended: Option<Date>,
     /// Its facility.
     pub facility: String,
@@ -263,9 +270,10 @@ impl Happened {
                 vec![(Kind::Visit, number.clone())]
             }
             Self::Sep { number, .. } | Self::SepCancelled { number } => vec![(Kind::Sep, number.clone())],
-            Self::Submitted { claim, .. } | Self::Answered { claim, .. } | Self::Paid { claim, .. } => {
-                vec![(Kind::Claim, claim.clone())]
-            }
+            Self::Submitted { claim, .. }
+            | Self::Answered { claim, .. }
+            | Self::Paid { claim, .. }
+            | Self::Decided { claim, .. } => vec![(Kind::Claim, claim.clone())],
         }
     }
 }
@@ -338,7 +346,7 @@ pub fn count(memory: &mut Memory, happened: &Happened) -> Told {
         Happened::Answered { claim, rupiah } => {
             told.change(memory, claim, |open| open.rupiah = *rupiah);
         }
-        Happened::Paid { claim, day } => {
+        Happened::Paid { claim, day } | Happened::Decided { claim, day } => {
             told.change(memory, claim, |open| open.ended = Some(*day));
         }
     }
@@ -454,6 +462,18 @@ mod tests {
         assert_eq!(sums(&told), HashMap::from([paid]));
         let rupiah: i64 = told.iter().flat_map(|t| &t.deltas).map(|d| d.cases * d.subject.rupiah).sum();
         assert_eq!(rupiah, 80);
+    }
+
+    #[test]
+    fn a_claim_decided_without_payment_waits_no_longer() {
+        let mut memory = Memory::new();
+        let told = [
+            submitted("c1", date(2026, 1, 1)),
+            Happened::Decided { claim: "c1".into(), day: date(2026, 2, 10) },
+            Happened::Paid { claim: "c1".into(), day: date(2026, 3, 1) },
+        ]
+        .map(|happened| count(&mut memory, &happened));
+        assert_eq!(sums(&told), HashMap::from([(("0301R011".to_owned(), Some(date(2026, 2, 10))), 1)]));
     }
 
     #[test]

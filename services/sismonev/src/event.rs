@@ -112,6 +112,13 @@ pub fn read(envelope: &Event) -> Result<Option<Happened>, Unreadable> {
     } else if kind == claims::ClaimPaid::full_name() {
         let told: claims::ClaimPaid = body(envelope)?;
         Happened::Paid { day: day(envelope, &told.paid_on)?, claim: told.claim_id }
+    } else if kind == claims::DisputeDecided::full_name() {
+        let told: claims::DisputeDecided = body(envelope)?;
+        // Any other decision leaves the claim open: verified or pending again.
+        if told.outcome() != claims::DisputeOutcome::WithoutPayment {
+            return Ok(None);
+        }
+        Happened::Decided { day: day(envelope, &told.decided_on)?, claim: told.claim_id }
     } else {
         return Ok(None);
     }))

@@ -1,7 +1,8 @@
 //! The clock of a claim and the month it is judged in: which claims are open, and which of them are late.
 //!
-//! The clock starts on the day of submission (a completeness record, once there is one, starts it instead)
-//! and ends on the day of payment. BPJS-K knows no rejected claim, so nothing else ends it.
+//! The clock starts on the day of submission and ends on the day of payment, or of a decision without payment after a
+//! dispute; BPJS-K knows no rejected claim, so nothing else ends it. That a claim is disputed, filed or put into a
+//! batch moves nothing. The day of completeness would be a later start, but silence leaves no event to count from.
 
 use jiff::{ToSpan, civil::Date};
 

@@ -110,6 +110,15 @@ fn paid(number: u32, at: i32) -> claims::ClaimPaid {
     }
 }
 
+fn decided(number: u32, at: i32, outcome: claims::DisputeOutcome) -> claims::DisputeDecided {
+    claims::DisputeDecided {
+        claim_id: format!("claim-{number}"),
+        outcome: outcome.into(),
+        decided_on: day(at),
+        ..claims::DisputeDecided::default()
+    }
+}
+
 fn registry() -> Feed {
     let mut feed = Feed::of("accreditation");
     for (code, region) in [("0301R011", "3171"), ("0301R012", "3273"), ("0301P001", "3171")] {
@@ -211,8 +220,20 @@ fn claims_feed() -> Feed {
                     claims::ClaimGrouped { claim_id: format!("claim-{number}"), ..Default::default() };
                 feed.tell(noon(at), &grouped);
                 feed.tell(noon(at), &submitted(number, at, facility, segment));
+                // Disputes, unless they end without payment, and batches add to no figure.
+                if number % 11 == 0 {
+                    feed.tell(noon(at), &claims::DisputeOpened::default());
+                    feed.tell(noon(at), &decided(number, at, claims::DisputeOutcome::Upheld));
+                }
             }
-            2 => feed.tell(noon(at), &paid(number, at)),
+            // The clock ends with a decision without payment as it does with payment.
+            2 if number % 7 == 1 => {
+                feed.tell(noon(at), &decided(number, at, claims::DisputeOutcome::WithoutPayment));
+            }
+            2 => {
+                feed.tell(noon(at), &paid(number, at));
+                feed.tell(noon(at), &claims::BatchPaid::default());
+            }
             _ => feed.tell(
                 noon(at),
                 &claims::SepCancelled { sep_number: format!("sep-{number}"), ..Default::default() },

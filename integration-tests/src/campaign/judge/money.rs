@@ -69,6 +69,27 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
     findings.extend(differences("payment of claim", &acknowledged, &kept.await?, &told.await?));
     let claims_rupiah = acknowledged.values().sum();
 
+    // The ledger: each entry comes to zero, and what left the bank is what claims were paid with.
+    let unbalanced: Vec<String> = sqlx::query_scalar(
+        "select entry_id::text from ledger_line group by entry_id having sum(amount_rupiah) <> 0",
+    )
+    .fetch_all(mesh.database("claims"))
+    .await?;
+    findings.extend(unbalanced.into_iter().map(|entry| format!("ledger entry {entry} does not balance")));
+    let paid = sums(
+        mesh,
+        "claims",
+        "select facility_code, sum(paid_rupiah)::bigint from claim where paid_rupiah is not null group by 1",
+    );
+    let booked = sums(
+        mesh,
+        "claims",
+        "select facility_code, -sum(amount_rupiah)::bigint from ledger_entry join ledger_line using (entry_id)
+          where account = 3 group by 1",
+    )
+    .await?;
+    findings.extend(differences("bank account of facility", &paid.await?, &booked, &booked));
+
     let overlaps: Vec<String> = sqlx::query_scalar(
         "select family_id::text from (
              select family_id, first_month,

@@ -15,6 +15,7 @@ macro_rules! answered {
         Ok(Response::new(Box::pin($self.$by(&call, message)).await?))
     }};
 }
+pub(super) use answered;
 
 #[tonic::async_trait]
 impl ClaimService for Claims {

@@ -146,6 +146,15 @@ fn change(event: &Event) -> Option<pb::WatchClaimsResponse> {
     if let Some(e) = read::<pb::ClaimApproved>(event) {
         return Some(whole(e.claim_id, e.sep_number, e.facility_code, pb::ClaimState::Approved, 0, 0));
     }
+    if let Some(e) = read::<pb::DisputeOpened>(event) {
+        return Some(whole(e.claim_id, e.sep_number, e.facility_code, pb::ClaimState::Disputed, e.round, 0));
+    }
+    // How else a dispute is decided is told by what follows: verified, or pending.
+    if let Some(e) =
+        read::<pb::DisputeDecided>(event).filter(|e| e.outcome() == pb::DisputeOutcome::WithoutPayment)
+    {
+        return Some(whole(e.claim_id, e.sep_number, e.facility_code, pb::ClaimState::Decided, 0, 0));
+    }
     let e = read::<pb::ClaimPaid>(event)?;
     Some(whole(e.claim_id, e.sep_number, e.facility_code, pb::ClaimState::Paid, 0, 0))
 }

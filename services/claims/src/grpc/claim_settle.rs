@@ -1,4 +1,4 @@
-//! What BPJS Kesehatan decides on a claim, and the hospital's answer: verification, approval, payment.
+//! What BPJS Kesehatan decides on a claim, and the hospital's answer: verification, approval, payment of a single claim.
 
 use chassis::{Call, Fields, RequestId};
 use proto::claims::v1 as pb;
@@ -162,6 +162,10 @@ impl Claims {
                     fields.wrong("paid_on", "must not lie before the day of approval");
                     return Err(fields.into());
                 }
+                if let Some(batch_id) = store::batch::of_claim(write.connection(), row.claim_id).await? {
+                    return Err(Error::ClaimInBatch(batch_id));
+                }
+                self.pay_single(&mut write, &row, &reference, paid_on, call).await?;
                 row.payment_reference = Some(reference);
                 (row.paid_rupiah, row.paid_on) = (Some(message.amount_rupiah), Some(paid_on));
                 store::claim::save(write.connection(), &row, &step).await?;
@@ -206,7 +210,7 @@ fn verification(fields: &mut Fields, message: &pb::RecordVerificationRequest) ->
             fields.require("reason", reason, "a value of PendingReason");
             fields.parse("detail", vocabulary::text(&message.detail, 500));
             let of = match message.asked_of() {
-                pb::Party::Unspecified => None,
+                pb::Party::Unspecified | pb::Party::DisputeBody => None,
                 pb::Party::Hospital => Some(Party::Hospital),
                 pb::Party::Bpjs => Some(Party::Bpjs),
             };
