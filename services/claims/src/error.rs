@@ -1,6 +1,8 @@
 //! Everything that can be refused, and the only place that knows status codes.
 
-use chassis::{Fields, Problem};
+use std::time::Duration;
+
+use chassis::{Fields, Problem, policy::Mistake};
 use jiff::civil::Date;
 use proto::claims::v1::Reason;
 use tonic::{Code, Status};
@@ -62,6 +64,20 @@ pub enum Error {
     /// The reference belongs to another payment.
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
+    /// A set of rules with mistakes.
+    #[error("the set of rules has mistakes, and what holds stays as it is: {}", told(.0))]
+    RuleSetInvalid(Vec<Mistake>),
+    /// Another text under the same version.
+    #[error("another text was activated as version {0}; give the set a version of its own")]
+    RuleSetVersionUsed(String),
+    /// An activated set that this program does not understand.
+    #[error(
+        "the set of rules that holds cannot be read by this version of the service; try again in a moment"
+    )]
+    RuleSetUnreadable(i64),
+    /// More claims than one backtest judges.
+    #[error("the period has more claims than one backtest judges; choose a shorter one")]
+    BacktestTooLarge(i64),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -155,6 +171,16 @@ impl Refusal {
     }
 }
 
+/// The first mistakes of a set, in words.
+fn told(mistakes: &[Mistake]) -> String {
+    let first: Vec<_> = mistakes
+        .iter()
+        .take(3)
+        .map(|mistake| format!("line {}: {}", mistake.line, mistake.message))
+        .collect();
+    first.join("; ")
+}
+
 fn short(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("REASON_")
 }
@@ -217,6 +243,19 @@ impl From<Error> for Problem {
                 of(Reason::AmountNotApproved).with("approved_rupiah", approved)
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
+            Error::RuleSetInvalid(mistakes) => mistakes.into_iter().fold(
+                Self::new(Code::InvalidArgument, Reason::RuleSetInvalid.as_str_name(), message),
+                |problem, mistake| {
+                    problem.field(format!("{} line {}", mistake.file, mistake.line), mistake.message)
+                },
+            ),
+            Error::RuleSetVersionUsed(version) => of(Reason::RuleSetVersionUsed).with("version", version),
+            Error::RuleSetUnreadable(activation_id) => {
+                Self::new(Code::Unavailable, Reason::RuleSetUnreadable.as_str_name(), message)
+                    .with("activation_id", activation_id)
+                    .retry_after(Duration::from_secs(5))
+            }
+            Error::BacktestTooLarge(most) => of(Reason::BacktestTooLarge).with("most", most),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

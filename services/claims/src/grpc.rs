@@ -6,7 +6,10 @@ mod claim_life;
 mod claim_read;
 mod claim_settle;
 mod issue;
+mod rule;
+mod rule_facts;
 mod sep;
+mod verification;
 mod view;
 
 use std::sync::Arc;
@@ -19,13 +22,15 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+use crate::{clock, grouper, tariff};
+
+pub(crate) use self::{rule::Rules, verification::RuleSets};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
-    pub(crate) sep: Dated<Rules>,
+    pub(crate) sep: Dated<crate::sep::Rules>,
     pub(crate) clock: Dated<clock::Periods>,
-    pub(crate) edits: Dated<Edits>,
+    pub(crate) rules: RuleSets,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
 }

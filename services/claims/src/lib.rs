@@ -7,19 +7,19 @@
 //! - [`sep`]: whether a SEP may be issued
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
-//! - [`edits`]: what is known to lead to pending
+//! - [`rules`]: what is known to lead to pending, and the tracers: sets of rules as data
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
 pub mod clock;
 pub mod codes;
 pub mod config;
-pub mod edits;
 pub mod episode;
 pub mod error;
 pub mod grouper;
 mod grpc;
 pub mod life;
+pub mod rules;
 pub mod sep;
 pub mod store;
 pub mod tariff;
@@ -28,7 +28,10 @@ use std::sync::Arc;
 
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
-    claims::v1::{claim_service_server::ClaimServiceServer, sep_service_server::SepServiceServer},
+    claims::v1::{
+        claim_service_server::ClaimServiceServer, rule_service_server::RuleServiceServer,
+        sep_service_server::SepServiceServer,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
@@ -58,10 +61,18 @@ impl chassis::Service for Claims {
                 )?
             };
         }
+        macro_rules! policy_text {
+            ($name:literal) => {
+                start.policy_text(
+                    concat!("claims/", $name),
+                    include_str!(concat!("../../../policy/claims/", $name)),
+                )?
+            };
+        }
         let policies = Arc::new(grpc::Policies {
             sep: policy!("sep.toml"),
             clock: policy!("clock.toml"),
-            edits: policy!("edits.toml"),
+            rules: grpc::RuleSets::read(&policy_text!("edits.toml"), &policy_text!("tracers.toml"))?,
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
         });
@@ -73,7 +84,11 @@ impl chassis::Service for Claims {
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
         };
+        let rules = grpc::Rules { db: db.clone(), policies: policies.clone() };
         let claims = grpc::Claims { db, policies };
-        Ok(chassis::Parts::new().serve(SepServiceServer::new(seps)).serve(ClaimServiceServer::new(claims)))
+        Ok(chassis::Parts::new()
+            .serve(SepServiceServer::new(seps))
+            .serve(ClaimServiceServer::new(claims))
+            .serve(RuleServiceServer::new(rules)))
     }
 }

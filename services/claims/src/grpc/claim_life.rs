@@ -11,12 +11,11 @@ use vocabulary::{CareClass, SepNumber};
 use super::{
     Claims, claim_data,
     claim_read::claim_id,
-    sep,
+    sep, verification,
     view::{self, life},
 };
 use crate::{
     clock,
-    edits::{Context, Finding},
     episode::{Care, Episode},
     error::Error,
     life::{Life, NotNow, State, Step},
@@ -241,6 +240,7 @@ impl Claims {
             row.discharged_on = Some(chassis::time::today_at(episode.discharged_at));
             (row.grouping, row.tariff_rupiah) = (None, None);
             store::claim::save(write.connection(), &row, &step).await?;
+            verification::keep_bill(write.connection(), row.claim_id, &data).await?;
             let claim = Some(self.shown(&mut write, &row, call).await?);
             Ok(write.commit(pb::SetClaimDataResponse { claim }).await?)
         };
@@ -364,11 +364,12 @@ impl Claims {
             return Err(Error::Void(limit));
         }
         let letter = letter(&mut write, &row).await?;
-        let findings = self.edit(&mut write, &row, &letter).await?;
+        let rules = &self.policies.rules;
+        let verdict = verification::verify(write.connection(), rules, row.claim_id).await?.verdict;
 
-        let step = take(&mut row, Step::Submit { found: !findings.is_empty() }, call)?;
-        if let Some(first) = findings.first() {
-            row.pending_reason = Some(first.reason as i16);
+        let step = take(&mut row, Step::Submit { found: verdict.reason().is_some() }, call)?;
+        if let Some(reason) = verdict.reason() {
+            row.pending_reason = Some(reason as i16);
         }
         store::claim::save(write.connection(), &row, &step).await?;
         close_round(&mut write, &row, was, call, pb::Pending::default()).await?;
@@ -376,43 +377,12 @@ impl Claims {
             let event = submitted(&row, &letter, call.today);
             write.emit(&event.claim_id, &event).await?;
         }
-        if !findings.is_empty() {
-            let question = pb::Pending {
-                detail: findings
-                    .iter()
-                    .map(|finding| finding.message.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                findings: findings.into_iter().map(found).collect(),
-                ..pb::Pending::default()
-            };
-            open_round(&mut write, &row, call, question).await?;
+        verification::keep(write.connection(), row.claim_id, &verdict, call.received_at).await?;
+        if verdict.reason().is_some() {
+            open_round(&mut write, &row, call, verification::question(&verdict)).await?;
         }
         let claim = Some(self.shown(&mut write, &row, call).await?);
         Ok(write.commit(pb::SubmitClaimResponse { claim }).await?)
-    }
-
-    /// Runs the claim edits in force on the day of service.
-    async fn edit(&self, write: &mut Write, row: &Row, letter: &pb::Sep) -> Result<Vec<Finding>, Error> {
-        let edits = self.policies.edits.on(row.service_date)?;
-        let episode = episode(row)?;
-        let emergency = letter.entry() == pb::Entry::Emergency;
-        let earlier_visits =
-            match edits.look_back(episode.care, &letter.poli_code, emergency, row.service_date) {
-                Some(from) => {
-                    let (facility, clinic) = (row.facility_code.as_str(), letter.poli_code.as_str());
-                    let to = row.service_date;
-                    store::sep::visits(write.connection(), row.member_id, facility, clinic, from, to).await?
-                }
-                None => Vec::new(),
-            };
-        Ok(edits.run(&Context {
-            episode: &episode,
-            service_date: row.service_date,
-            clinic: &letter.poli_code,
-            emergency,
-            earlier_visits: &earlier_visits,
-        }))
     }
 }
 
@@ -422,15 +392,6 @@ pub(super) fn named(request_id: &str, id: &str) -> Result<(RequestId, Uuid), Err
     let request_id = fields.parse("request_id", RequestId::parse(request_id));
     let id = claim_id(&mut fields, "claim_id", id);
     request_id.zip(id).ok_or_else(|| fields.into())
-}
-
-fn found(finding: Finding) -> pb::Finding {
-    pb::Finding {
-        edit_id: finding.edit_id,
-        reason: finding.reason as i32,
-        message: finding.message,
-        cure: finding.cure,
-    }
 }
 
 fn submitted(row: &Row, letter: &pb::Sep, today: Date) -> pb::ClaimSubmitted {

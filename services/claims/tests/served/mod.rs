@@ -197,9 +197,7 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
-        static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
-        let telemetry =
-            TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
+        let telemetry = telemetry_once();
         let stop = CancellationToken::new();
         let database = testing::database("claims", &[&chassis::db::MIGRATOR, Claims::migrations().unwrap()])
             .await
@@ -397,4 +395,87 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
         .bad_request()
         .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
         .unwrap_or_default()
+}
+
+// Used by the tests of the rules.
+#[allow(dead_code)]
+impl Served {
+    pub(crate) fn rules(
+        &self,
+        caller: &'static str,
+    ) -> proto::claims::v1::rule_service_client::RuleServiceClient<Named1> {
+        proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    /// Another replica of the service over the same database, which asks nobody; it stops with the value beside it.
+    pub(crate) fn replica(
+        &self,
+    ) -> (proto::claims::v1::rule_service_client::RuleServiceClient<Named1>, DropGuard) {
+        let stop = CancellationToken::new();
+        let mut computed = BTreeMap::from([
+            ("insecure-loopback".to_owned(), "true".to_owned()),
+            ("database.url".to_owned(), self.database.url.clone()),
+        ]);
+        for name in ["membership", "referral", "accreditation"] {
+            computed.insert(format!("upstream.{name}"), "http://127.0.0.1:9".to_owned());
+        }
+        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
+        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ports.addresses().unwrap().grpc;
+        tokio::spawn(host::run::<Claims>(settings, ports, telemetry_once().clone(), stop.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let client =
+            proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(channel, Named(BPJS));
+        (client, stop.drop_guard())
+    }
+
+    /// As many more submitted claims like this one, of other members, over the 80 days before it.
+    pub(crate) async fn copies(&self, claim: &pb::Claim, from: i32, to: i32) {
+        let copy = "with source as (select * from sep where sep_number = $1)
+             insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at, letter)
+             select 'COPY' || lpad(g::text, 15, '0'), facility_code, gen_random_uuid(), service_date - g % 80, care_type, clinic,
+                    emergency, issued_at, letter from source, generate_series($2, $3) g";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        let copy = "insert into claim (claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps,
+                                created_at, data, grouping, tariff_rupiah, discharged_on, submitted_at)
+             select gen_random_uuid(), s.sep_number, s.facility_code, s.member_id, s.care_type, s.service_date, 4, c.steps,
+                    c.created_at, c.data, c.grouping, c.tariff_rupiah, s.service_date, now()
+             from claim c, generate_series($2, $3) g join sep s on s.sep_number = 'COPY' || lpad(g::text, 15, '0')
+             where c.sep_number = $1";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        let copy = "insert into claim_bill (claim_id, facility_code, member_id, service_date, bill)
+             select c.claim_id, c.facility_code, c.member_id, c.service_date, b.bill
+             from claim s join claim_bill b on b.claim_id = s.claim_id, generate_series($2, $3) g
+             join claim c on c.sep_number = 'COPY' || lpad(g::text, 15, '0')
+             where s.sep_number = $1";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        sqlx::query("analyze").execute(&self.database.pool).await.unwrap();
+    }
+}
+
+/// Logs and metrics of the test process, which all services in it share.
+fn telemetry_once() -> &'static Telemetry {
+    static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+    TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap())
 }
