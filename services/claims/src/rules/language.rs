@@ -496,7 +496,6 @@ mod tests {
             format!("{}true{}", "(".repeat(900), ")".repeat(900)),
             format!("1{} == 1", "+1".repeat(900)),
             format!("claim{}", ".a".repeat(900)),
-            format!("{}1 == 1", "-".repeat(1_901)),
             format!("{}true{}", "!(".repeat(600), ")".repeat(600)),
             format!("true{}", " ? true : true".repeat(100)),
         ] {
