@@ -92,15 +92,17 @@ pub struct Mistake {
 /// # Errors
 /// When the file cannot be read or holds a [`Mistake`].
 pub fn load<T: Rule>(folder: Option<&Path>, name: &str, compiled_in: &str) -> anyhow::Result<Dated<T>> {
-    match folder {
-        None => Ok(parse(name, compiled_in)?),
-        Some(folder) => {
-            let path = folder.join(name);
-            let text = fs::read_to_string(&path)
-                .map_err(|e| anyhow::anyhow!("policy file {}: {e}", path.display()))?;
-            Ok(parse(name, &text)?)
-        }
-    }
+    Ok(parse(name, &text(folder, name, compiled_in)?)?)
+}
+
+/// The text of a policy: from `folder` when one is configured, else the copy that was compiled in.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn text(folder: Option<&Path>, name: &str, compiled_in: &str) -> anyhow::Result<String> {
+    let Some(folder) = folder else { return Ok(compiled_in.to_owned()) };
+    let path = folder.join(name);
+    fs::read_to_string(&path).map_err(|e| anyhow::anyhow!("policy file {}: {e}", path.display()))
 }
 
 /// Reads a policy from text.

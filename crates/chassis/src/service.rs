@@ -105,6 +105,14 @@ impl<S> Start<S> {
         policy::load(self.policy_folder.as_deref(), name, compiled_in)
     }
 
+    /// The text of a policy whose form is not that of [`Dated`]: `name` and `compiled_in` as in [`Start::policy`].
+    ///
+    /// # Errors
+    /// When there is a folder and no such file in it.
+    pub fn policy_text(&self, name: &str, compiled_in: &str) -> anyhow::Result<String> {
+        policy::text(self.policy_folder.as_deref(), name, compiled_in)
+    }
+
     /// A task that folds another service's events, each exactly once.
     ///
     /// # Errors

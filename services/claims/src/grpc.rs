@@ -37,9 +37,9 @@ use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
-    pub(crate) sep: Dated<Rules>,
+    pub(crate) sep: Dated<crate::sep::Rules>,
     pub(crate) clock: Dated<clock::Periods>,
-    pub(crate) edits: Dated<Edits>,
+    pub(crate) rules: RuleSets,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
     pub(crate) audit: Dated<AuditRules>,

@@ -9,7 +9,7 @@
 //!   [`penalty`], [`discharge`]: what a reactivated member owes, and when an in-patient left
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
-//! - [`edits`]: what is known to lead to pending
+//! - [`rules`]: what is known to lead to pending, and the tracers: sets of rules as data
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
 //! - [`audit`], [`frame`], [`draw`], [`quarter`]: the audit of settled claims; [`accuracy`]: of their coding
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
@@ -72,10 +72,18 @@ impl chassis::Service for Claims {
                 )?
             };
         }
+        macro_rules! policy_text {
+            ($name:literal) => {
+                start.policy_text(
+                    concat!("claims/", $name),
+                    include_str!(concat!("../../../policy/claims/", $name)),
+                )?
+            };
+        }
         let policies = Arc::new(grpc::Policies {
             sep: policy!("sep.toml"),
             clock: policy!("clock.toml"),
-            edits: policy!("edits.toml"),
+            rules: grpc::RuleSets::read(&policy_text!("edits.toml"), &policy_text!("tracers.toml"))?,
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
             audit: policy!("audit.toml"),

@@ -10,7 +10,7 @@ use vocabulary::{CareClass, SepNumber};
 use super::{
     Claims, claim_data,
     claim_read::claim_id,
-    sep,
+    sep, verification,
     view::{self, life},
 };
 use crate::{
@@ -253,6 +253,7 @@ impl Claims {
             row.discharged_on = Some(chassis::time::today_at(episode.discharged_at));
             (row.grouping, row.tariff_rupiah) = (None, None);
             store::claim::save(write.connection(), &row, &step).await?;
+            verification::keep_bill(write.connection(), row.claim_id, &data).await?;
             let claim = Some(self.shown(&mut write, &row, call).await?);
             Ok(write.commit(pb::SetClaimDataResponse { claim }).await?)
         };

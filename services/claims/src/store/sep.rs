@@ -274,27 +274,3 @@ pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<
     });
     Ok(seps.collect())
 }
-
-/// Days on which a member had an out-patient SEP at a clinic, from a day to the day before another.
-pub async fn visits(
-    connection: &mut PgConnection,
-    member_id: Uuid,
-    facility_code: &str,
-    clinic: &str,
-    from: Date,
-    before: Date,
-) -> Result<Vec<Date>, sqlx::Error> {
-    let days = sqlx::query_scalar!(
-        "select service_date from sep
-         where member_id = $1 and facility_code = $2 and service_date >= $4 and service_date < $5
-           and clinic = $3 and care_type = 2 and not emergency and cancelled_at is null",
-        member_id,
-        facility_code,
-        clinic,
-        from.to_sqlx(),
-        before.to_sqlx(),
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(days.into_iter().map(|day| day.to_jiff()).collect())
-}

@@ -1,0 +1,216 @@
+//! The facts of a claim out of what is stored: messages are read, nothing is judged.
+
+use chassis::time;
+use jiff::{Unit, civil::Date};
+use prost::Message as _;
+use proto::{accreditation::v1 as siaf, claims::v1 as pb, referral::v1 as sisrute};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::Error,
+    rules::facts::{Facts, Recent, Referral, Standing},
+    store::rules::{Episode, Seen},
+};
+
+/// A bill of fewer components than these is shared by many for good reasons.
+const FEWEST_PARTS: usize = 3;
+
+fn unreadable<T>(what: &'static str) -> impl FnOnce(T) -> Error {
+    move |_| Error::Unreadable(what)
+}
+
+/// The facts of a claim.
+///
+/// # Errors
+/// When it has no data, or what is stored cannot be read.
+pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
+    let data = seen.data.as_deref().ok_or(Error::DataMissing)?;
+    let data = pb::ClaimData::decode(data).map_err(unreadable("claim"))?;
+    let letter = pb::Sep::decode(seen.letter.as_slice()).map_err(unreadable("SEP"))?;
+    let (package, severity) = package(seen.grouping.as_deref())?;
+    let admitted_at = data.admitted_at.as_ref().and_then(time::from_proto);
+    let discharged_at = data.discharged_at.as_ref().and_then(time::from_proto);
+    let (Some(admitted_at), Some(discharged_at)) = (admitted_at, discharged_at) else {
+        return Err(Error::Unreadable("claim"));
+    };
+    let (admitted_on, discharged_on) = (time::today_at(admitted_at), time::today_at(discharged_at));
+    let birth_date: Date = data.birth_date.parse().map_err(unreadable("claim"))?;
+    let age = birth_date.until((Unit::Year, admitted_on)).map_err(unreadable("claim"))?;
+    let amounts = amounts(data.charges.as_ref());
+    let standing = seen.standing.as_deref().map(|answer| standing(answer, discharged_on)).transpose()?;
+    let own = Own { seen, data: &data, package: &package, discharged_on };
+    Ok(Facts {
+        service_date: seen.service_date,
+        care: care(seen.care_type),
+        sex: word(data.sex().as_str_name(), "SEX_"),
+        age_years: age.get_years().into(),
+        age_days: days(birth_date, admitted_on),
+        admission_route: word(data.admission_route().as_str_name(), "ADMISSION_ROUTE_"),
+        discharge: word(data.discharge_status().as_str_name(), "DISCHARGE_STATUS_"),
+        stay_days: days(admitted_on, discharged_on) + 1,
+        stay_hours: discharged_at.duration_since(admitted_at).as_hours(),
+        icu_days: data.icu_days.into(),
+        ventilator_hours: data.ventilator_hours.into(),
+        birth_weight_gram: data.birth_weight_gram.into(),
+        primary: data.primary_diagnosis.clone(),
+        secondary: data.secondary_diagnoses.clone(),
+        procedures: data.procedures.clone(),
+        has_sitb_number: !data.sitb_number.is_empty(),
+        documents: data
+            .documents
+            .iter()
+            .map(|document| word(document.kind().as_str_name(), "DOCUMENT_KIND_"))
+            .collect(),
+        severity: severity.into(),
+        tariff_rupiah: seen.tariff_rupiah.unwrap_or_default(),
+        charges_rupiah: amounts.iter().fold(0, |sum: i64, amount| sum.saturating_add(*amount)),
+        charge_parts: i64::try_from(parts(&amounts)).unwrap_or_default(),
+        clinic: letter.poli_code.clone(),
+        emergency: letter.entry() == pb::Entry::Emergency,
+        with_referral: !letter.referral_number.is_empty(),
+        initial_diagnosis: letter.initial_diagnosis.clone(),
+        facility_class: letter.hospital_class.clone(),
+        identical_bills: seen.identical_bills,
+        standing,
+        referral: seen.referral.as_deref().map(referral).transpose()?,
+        // No channel brings the first-level record to a claim.
+        pcare: None,
+        episodes: seen
+            .episodes
+            .iter()
+            .map(|episode| own.relative(episode, &letter))
+            .collect::<Result<_, _>>()?,
+        package,
+    })
+}
+
+/// The claim to which other episodes are told relative.
+struct Own<'a> {
+    seen: &'a Seen,
+    data: &'a pb::ClaimData,
+    package: &'a str,
+    discharged_on: Date,
+}
+
+impl Own<'_> {
+    fn relative(&self, other: &Episode, letter: &pb::Sep) -> Result<Recent, Error> {
+        let data =
+            other.data.as_deref().map(pb::ClaimData::decode).transpose().map_err(unreadable("claim"))?;
+        let (other_package, _) = package(other.grouping.as_deref())?;
+        let begun = self.seen.service_date;
+        let ended = data.as_ref().and_then(|data| data.discharged_at.as_ref()).and_then(time::from_proto);
+        let ended = ended.map(time::today_at);
+        let both_inpatient = [self.seen.care_type, other.care_type] == [pb::CareType::Inpatient as i16; 2];
+        let overlaps = other.service_date < self.discharged_on
+            && match ended {
+                Some(ended) => begun < ended,
+                // Nobody knows yet when it ended: it is in the way only when it began within this stay.
+                None => begun < other.service_date,
+            };
+        let same_facility = other.facility_code == self.seen.facility_code;
+        let category = |data: &pb::ClaimData| data.primary_diagnosis.get(..3).map(str::to_owned);
+        let (own_charges, charges) =
+            (self.data.charges.as_ref(), data.as_ref().and_then(|data| data.charges.as_ref()));
+        Ok(Recent {
+            care: care(other.care_type),
+            days_before: days(other.service_date, begun),
+            days_since_discharge: days(ended.unwrap_or(other.service_date), begun),
+            overlaps: both_inpatient && overlaps,
+            same_facility,
+            same_clinic: same_facility && other.clinic == letter.poli_code,
+            emergency: other.emergency,
+            claimed: data.is_some(),
+            died: data.as_ref().is_some_and(|data| data.discharge_status() == pb::DischargeStatus::Died),
+            same_package: !other_package.is_empty() && other_package == self.package,
+            package: other_package,
+            same_category: data.as_ref().and_then(category).is_some_and(|of| Some(of) == category(self.data)),
+            same_charges: same_facility && charges.is_some() && charges == own_charges,
+        })
+    }
+}
+
+fn care(number: i16) -> String {
+    if number == pb::CareType::Inpatient as i16 { "inpatient" } else { "outpatient" }.to_owned()
+}
+
+/// The name of an enum value as the rules write it.
+fn word(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_ascii_lowercase().replace('_', "-")
+}
+
+fn days(from: Date, to: Date) -> i64 {
+    from.until(to).map(|span| span.get_days().into()).unwrap_or_default()
+}
+
+/// Package without severity, and severity; nothing for what is not grouped.
+fn package(grouping: Option<&[u8]>) -> Result<(String, i32), Error> {
+    let Some(grouping) = grouping else { return Ok((String::new(), 0)) };
+    let grouping = pb::Grouping::decode(grouping).map_err(unreadable("grouping"))?;
+    if grouping.ungroupable_reason() != pb::UngroupableReason::Unspecified {
+        return Ok((String::new(), 0));
+    }
+    let package = grouping.cbg_code.rsplit_once('-').map_or("", |(package, _)| package).to_owned();
+    Ok((package, grouping.severity))
+}
+
+fn standing(answer: &[u8], discharged_on: Date) -> Result<Standing, Error> {
+    let answer = siaf::GetAccreditationStatusResponse::decode(answer).map_err(unreadable("evidence"))?;
+    let status = answer.status.unwrap_or_default();
+    // A certificate without an end ends on no day of the stay.
+    let outlasts = status.valid_to.parse::<Date>().map_or(true, |to| discharged_on <= to);
+    Ok(Standing {
+        contracted: status.contracted,
+        certificate_required: status.certificate_required,
+        certified: status.certified,
+        certified_at_discharge: status.certified && outlasts,
+    })
+}
+
+fn referral(answer: &[u8]) -> Result<Referral, Error> {
+    let answer = sisrute::CheckReferralResponse::decode(answer).map_err(unreadable("evidence"))?;
+    Ok(Referral {
+        from_fktp: answer.origin_kind() == sisrute::OriginKind::Fktp,
+        after_visit: !answer.origin_visit_number.is_empty(),
+    })
+}
+
+fn amounts(charges: Option<&pb::HospitalCharges>) -> [i64; 18] {
+    charges.map_or([0; 18], |c| {
+        [
+            c.non_surgical_procedure_rupiah,
+            c.surgical_procedure_rupiah,
+            c.consultation_rupiah,
+            c.expert_rupiah,
+            c.nursing_rupiah,
+            c.supporting_service_rupiah,
+            c.radiology_rupiah,
+            c.laboratory_rupiah,
+            c.blood_service_rupiah,
+            c.rehabilitation_rupiah,
+            c.room_rupiah,
+            c.intensive_care_rupiah,
+            c.drug_rupiah,
+            c.chronic_drug_rupiah,
+            c.chemotherapy_drug_rupiah,
+            c.device_rupiah,
+            c.consumable_rupiah,
+            c.device_rental_rupiah,
+        ]
+    })
+}
+
+fn parts(amounts: &[i64]) -> usize {
+    amounts.iter().filter(|amount| **amount > 0).count()
+}
+
+/// A bill as one number; `None` when it has too few components to be told from others.
+pub(super) fn bill(charges: Option<&pb::HospitalCharges>) -> Option<i64> {
+    let amounts = amounts(charges);
+    if parts(&amounts) < FEWEST_PARTS {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    amounts.iter().for_each(|amount| hash.update(amount.to_be_bytes()));
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk::<8>().map(|first| i64::from_be_bytes(*first))
+}

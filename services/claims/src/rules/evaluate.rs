@@ -1,0 +1,299 @@
+//! The values of the language: how the names of a rule are looked up in the facts of a claim.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use cel::{
+    Context, Env, ExecutionError, Value,
+    common::{
+        traits::Indexer,
+        types::{CelBool, CelInt, CelList, CelString, Type},
+        value::{CowVal, StaticVal, Val},
+    },
+    context::VariableResolver,
+};
+
+use super::{
+    facts::{Facts, MOST_EPISODES, Recent},
+    language::{self, CodeLists, Expression},
+};
+use crate::codes::any_covers;
+
+static CODES: Type = Type::new_unspecified_type("codes");
+static EPISODE: Type = Type::new_unspecified_type("episode");
+
+/// Adds what the language has beyond CEL: `codes.coded('N17-N19')` and `codes.count('N17-N19')`.
+pub(super) fn functions(mut env: Env) -> Env {
+    fn coded(codes: &Codes, ranges: &CelString<'_>) -> CelBool {
+        CelBool::from(codes.covered_by(ranges.inner()).next().is_some())
+    }
+    fn count(codes: &Codes, ranges: &CelString<'_>) -> CelInt {
+        CelInt::from(i64::try_from(codes.covered_by(ranges.inner()).count()).unwrap_or(i64::MAX))
+    }
+    // Neither name is taken: both are declared here and nowhere else.
+    let coded = cel::add_member_overload!(env, fn coded: (Codes, CelString) -> CelBool);
+    let count = cel::add_member_overload!(env, fn count: (Codes, CelString) -> CelInt);
+    debug_assert!(coded.is_ok() && count.is_ok());
+    env
+}
+
+/// Coded diagnoses or procedures.
+#[derive(Clone)]
+struct Codes {
+    codes: Arc<[String]>,
+    lists: Arc<CodeLists>,
+}
+
+impl Codes {
+    fn covered_by(&self, ranges: &str) -> impl Iterator<Item = &String> {
+        // Every text that an expression names was read at load.
+        let ranges = self.lists.get(ranges).map(Vec::as_slice).unwrap_or_default();
+        self.codes.iter().filter(move |code| any_covers(ranges, code))
+    }
+}
+
+// Diagnoses are masked.
+impl fmt::Debug for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} codes", self.codes.len())
+    }
+}
+
+impl Val for Codes {
+    fn get_type(&self) -> &Type {
+        &CODES
+    }
+
+    fn cel_type() -> &'static Type {
+        &CODES
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+impl StaticVal for Codes {}
+
+/// An episode of the member.
+#[derive(Debug, Clone)]
+struct Episode(Arc<Recent>);
+
+impl Val for Episode {
+    fn get_type(&self) -> &Type {
+        &EPISODE
+    }
+
+    fn cel_type() -> &'static Type {
+        &EPISODE
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+impl StaticVal for Episode {}
+
+impl Indexer for Episode {
+    fn get<'b, 'v>(&'b self, index: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let name = index.downcast_ref::<CelString>().map_or("", CelString::inner);
+        let recent = &*self.0;
+        Ok(match name {
+            "care" => text(recent.care.clone()),
+            "package" => text(recent.package.clone()),
+            "days_before" => number(recent.days_before),
+            "days_since_discharge" => number(recent.days_since_discharge),
+            "overlaps" => truth(recent.overlaps),
+            "same_facility" => truth(recent.same_facility),
+            "same_clinic" => truth(recent.same_clinic),
+            "emergency" => truth(recent.emergency),
+            "claimed" => truth(recent.claimed),
+            "died" => truth(recent.died),
+            "same_package" => truth(recent.same_package),
+            "same_category" => truth(recent.same_category),
+            "same_charges" => truth(recent.same_charges),
+            other => return Err(ExecutionError::no_such_key(other)),
+        })
+    }
+
+    fn steal<'v>(self: Box<Self>, index: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(index).map(CowVal::into_owned)
+    }
+}
+
+fn truth<'b, 'v>(value: bool) -> CowVal<'b, 'v> {
+    CowVal::owned(CelBool::from(value))
+}
+
+fn number<'b, 'v>(value: i64) -> CowVal<'b, 'v> {
+    CowVal::owned(CelInt::from(value))
+}
+
+fn text<'b, 'v>(value: String) -> CowVal<'b, 'v> {
+    CowVal::owned(CelString::from(value))
+}
+
+/// The facts of a claim as one set of rules sees them.
+pub(super) struct View<'a> {
+    facts: &'a Facts,
+    norm_days: i64,
+    primary: Codes,
+    secondary: Codes,
+    diagnoses: Codes,
+    procedures: Codes,
+    initial_diagnosis: Codes,
+    pcare_diagnoses: Codes,
+    pcare_drugs: CelList<'static>,
+    documents: CelList<'static>,
+    episodes: CelList<'static>,
+}
+
+impl<'a> View<'a> {
+    /// Prepares the facts; `norm_days` is the usual stay of the package, 0 when none is known.
+    pub(super) fn new(facts: &'a Facts, norm_days: i64, lists: &Arc<CodeLists>) -> Self {
+        let codes = |codes: Vec<String>| Codes { codes: codes.into(), lists: Arc::clone(lists) };
+        let texts = |texts: &[String]| {
+            let values = texts.iter().map(|text| Box::new(CelString::from(text.clone())) as Box<dyn Val>);
+            CelList::from(values.collect::<Vec<_>>())
+        };
+        let mut diagnoses = Vec::with_capacity(1 + facts.secondary.len());
+        diagnoses.push(facts.primary.clone());
+        diagnoses.extend(facts.secondary.iter().cloned());
+        let episodes = facts.episodes.iter().take(MOST_EPISODES);
+        let episodes = episodes.map(|recent| Box::new(Episode(Arc::new(recent.clone()))) as Box<dyn Val>);
+        let pcare = facts.pcare.as_ref();
+        Self {
+            facts,
+            norm_days,
+            primary: codes(vec![facts.primary.clone()]),
+            secondary: codes(facts.secondary.clone()),
+            diagnoses: codes(diagnoses),
+            procedures: codes(facts.procedures.clone()),
+            initial_diagnosis: codes(vec![facts.initial_diagnosis.clone()]),
+            pcare_diagnoses: codes(pcare.map(|record| record.diagnoses.clone()).unwrap_or_default()),
+            pcare_drugs: texts(pcare.map(|record| record.drugs.as_slice()).unwrap_or_default()),
+            documents: texts(&facts.documents),
+            episodes: CelList::from(episodes.collect::<Vec<_>>()),
+        }
+    }
+
+    /// Whether an expression holds.
+    pub(super) fn holds(&self, expression: &Expression) -> Result<bool, ExecutionError> {
+        let mut context = Context::with_env(language::environment());
+        context.set_variable_resolver(self);
+        let value = Value::resolve_val(expression.root(), &context)?;
+        value.downcast_ref::<CelBool>().map(|truth| *truth.inner()).ok_or_else(|| {
+            ExecutionError::UnexpectedType { got: value.get_type().name().to_owned(), want: "bool".into() }
+        })
+    }
+}
+
+impl VariableResolver for View<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let facts = self.facts;
+        let word = |text: &'b String| Some(CowVal::owned(CelString::from(text.as_str())));
+        Some(match variable {
+            "claim.care" => return word(&facts.care),
+            "claim.sex" => return word(&facts.sex),
+            "claim.discharge" => return word(&facts.discharge),
+            "claim.admission_route" => return word(&facts.admission_route),
+            "claim.package" => return word(&facts.package),
+            "sep.clinic" => return word(&facts.clinic),
+            "facility.class" => return word(&facts.facility_class),
+            "claim.primary" => CowVal::Borrowed(&self.primary),
+            "claim.secondary" => CowVal::Borrowed(&self.secondary),
+            "claim.diagnoses" => CowVal::Borrowed(&self.diagnoses),
+            "claim.procedures" => CowVal::Borrowed(&self.procedures),
+            "sep.diagnosis" => CowVal::Borrowed(&self.initial_diagnosis),
+            "claim.documents" => CowVal::Borrowed(&self.documents),
+            "member.episodes" => CowVal::Borrowed(&self.episodes),
+            "claim.has_sitb_number" => truth(facts.has_sitb_number),
+            "claim.age_years" => number(facts.age_years),
+            "claim.age_days" => number(facts.age_days),
+            "claim.stay_days" => number(facts.stay_days),
+            "claim.stay_hours" => number(facts.stay_hours),
+            "claim.icu_days" => number(facts.icu_days),
+            "claim.ventilator_hours" => number(facts.ventilator_hours),
+            "claim.birth_weight_gram" => number(facts.birth_weight_gram),
+            "claim.severity" => number(facts.severity),
+            "claim.tariff_rupiah" => number(facts.tariff_rupiah),
+            "claim.norm_days" => number(self.norm_days),
+            "claim.charges_rupiah" => number(facts.charges_rupiah),
+            "claim.charge_parts" => number(facts.charge_parts),
+            "sep.emergency" => truth(facts.emergency),
+            "sep.with_referral" => truth(facts.with_referral),
+            "facility.identical_bills" => number(facts.identical_bills),
+            other => return self.answered(other),
+        })
+    }
+}
+
+impl View<'_> {
+    /// What is known only when its source answered.
+    fn answered(&self, variable: &str) -> Option<CowVal<'_, '_>> {
+        let (source, name) = variable.split_once('.')?;
+        match source {
+            "standing" => {
+                let standing = self.facts.standing.as_ref()?;
+                Some(truth(match name {
+                    "contracted" => standing.contracted,
+                    "certificate_required" => standing.certificate_required,
+                    "certified" => standing.certified,
+                    "certified_at_discharge" => standing.certified_at_discharge,
+                    _ => return None,
+                }))
+            }
+            "referral" => {
+                let referral = self.facts.referral.as_ref()?;
+                Some(truth(match name {
+                    "from_fktp" => referral.from_fktp,
+                    "after_visit" => referral.after_visit,
+                    _ => return None,
+                }))
+            }
+            "pcare" => {
+                let record = self.facts.pcare.as_ref()?;
+                Some(match name {
+                    "diagnoses" => CowVal::Borrowed(&self.pcare_diagnoses),
+                    "drugs" => CowVal::Borrowed(&self.pcare_drugs),
+                    "hb_tested" => truth(record.hb_tested),
+                    "tb_tested" => truth(record.tb_tested),
+                    "tb_regimen_followed" => truth(record.tb_regimen_followed),
+                    "referred" => truth(record.referred),
+                    "referred_with_tacc" => truth(record.referred_with_tacc),
+                    "anc_contacts" => number(record.anc_contacts),
+                    "anc_contacts_with_pressure" => number(record.anc_contacts_with_pressure),
+                    "iron_tablets" => number(record.iron_tablets),
+                    "systolic" => number(record.systolic),
+                    "diastolic" => number(record.diastolic),
+                    "days_since_pressure" => number(record.days_since_pressure),
+                    "days_since_glucose" => number(record.days_since_glucose),
+                    "fasting_glucose_mg" => number(record.fasting_glucose_mg),
+                    _ => return None,
+                })
+            }
+            _ => None,
+        }
+    }
+}

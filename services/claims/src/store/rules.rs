@@ -1,0 +1,372 @@
+//! Activated sets of rules, what the rules look at, and what the tracers said.
+
+use jiff::{Timestamp, civil::Date};
+use jiff_sqlx::ToSqlx;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::rules::facts::{LOOK_BACK_DAYS, MOST_EPISODES};
+
+/// What the rules look at, of one claim.
+#[derive(Debug)]
+pub struct Seen {
+    /// The claim.
+    pub claim_id: Uuid,
+    /// Facility.
+    pub facility_code: String,
+    /// Day of service.
+    pub service_date: Date,
+    /// Kind of care.
+    pub care_type: i16,
+    /// Coded episode.
+    pub data: Option<Vec<u8>>,
+    /// Last grouping.
+    pub grouping: Option<Vec<u8>>,
+    /// Tariff of the package.
+    pub tariff_rupiah: Option<i64>,
+    /// The letter of the SEP.
+    pub letter: Vec<u8>,
+    /// What the accreditation service answered for it.
+    pub standing: Option<Vec<u8>>,
+    /// What the referral service answered for it.
+    pub referral: Option<Vec<u8>>,
+    /// Submitted claims of other members with the same bill, at most 20.
+    pub identical_bills: i64,
+    /// The activations that hold on the day of service, at most one of each kind.
+    pub activations: Vec<i64>,
+    /// The member's other episodes, the latest first.
+    pub episodes: Vec<Episode>,
+}
+
+/// Another episode of the member.
+#[derive(Debug)]
+pub struct Episode {
+    /// Facility.
+    pub facility_code: String,
+    /// Clinic, empty for in-patient care.
+    pub clinic: String,
+    /// Kind of care.
+    pub care_type: i16,
+    /// Day of service.
+    pub service_date: Date,
+    /// Whether it was an emergency.
+    pub emergency: bool,
+    /// The data of its submitted claim.
+    pub data: Option<Vec<u8>>,
+    /// The grouping of its submitted claim.
+    pub grouping: Option<Vec<u8>>,
+}
+
+/// What the rules look at, of claims that exist; in no order. One statement, whose cost for each claim is bounded by the
+/// look-back and not by what else is stored.
+pub async fn seen(executor: impl PgExecutor<'_>, claim_ids: &[Uuid]) -> Result<Vec<Seen>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select c.claim_id, c.facility_code, c.service_date, c.care_type, c.data, c.grouping, c.tariff_rupiah, s.letter,
+                  (select e.answer from sep_evidence e
+                   where e.sep_number = c.sep_number and e.edge = 'vklaim-siaf') as standing,
+                  (select e.answer from sep_evidence e
+                   where e.sep_number = c.sep_number and e.edge = 'vklaim-sisrute') as referral,
+                  (select count(*) from (
+                       select 1 as one from claim_bill own
+                       join claim_bill other on other.facility_code = own.facility_code and other.bill = own.bill
+                            and other.service_date between own.service_date - 30 and own.service_date + 30
+                            and other.member_id <> own.member_id
+                       where own.claim_id = c.claim_id
+                         -- Looked up one by one, so that twenty are enough however many there are.
+                         and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
+                       limit 20) same) as "identical_bills!",
+                  array(select distinct on (a.kind) a.activation_id from rule_set_activation a
+                        where a.effective_from <= c.service_date
+                        order by a.kind, a.activation_id desc) as "activations!",
+                  r.facility_codes as "facility_codes?", r.clinics as "clinics?", r.care_types as "care_types?",
+                  r.service_dates as "service_dates?: Vec<jiff_sqlx::Date>", r.emergencies as "emergencies?",
+                  r.data as "episode_data?: Vec<Option<Vec<u8>>>",
+                  r.groupings as "episode_groupings?: Vec<Option<Vec<u8>>>"
+           from unnest($1::uuid[]) as w (claim_id)
+           join claim c on c.claim_id = w.claim_id
+           join sep s on s.sep_number = c.sep_number
+           left join lateral (
+               select array_agg(facility_code) as facility_codes, array_agg(clinic) as clinics,
+                      array_agg(care_type) as care_types, array_agg(service_date) as service_dates,
+                      array_agg(emergency) as emergencies, array_agg(data) as data, array_agg(grouping) as groupings
+               from (select p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency, o.data, o.grouping
+                     from sep p
+                     left join claim o on o.sep_number = p.sep_number and o.submitted_at is not null
+                     where p.member_id = c.member_id and p.cancelled_at is null and p.sep_number <> c.sep_number
+                       and p.service_date >= c.service_date - $2::int
+                       and p.service_date <= coalesce(c.discharged_on, c.service_date)
+                     order by p.service_date desc, p.sep_number limit $3) latest
+           ) r on true"#,
+        claim_ids,
+        i32::try_from(LOOK_BACK_DAYS).unwrap_or(i32::MAX),
+        i64::try_from(MOST_EPISODES).unwrap_or(i64::MAX),
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        let mut clinics = row.clinics.unwrap_or_default().into_iter();
+        let mut care_types = row.care_types.unwrap_or_default().into_iter();
+        let mut days = row.service_dates.unwrap_or_default().into_iter();
+        let mut emergencies = row.emergencies.unwrap_or_default().into_iter();
+        let mut data = row.episode_data.unwrap_or_default().into_iter();
+        let mut groupings = row.episode_groupings.unwrap_or_default().into_iter();
+        let episodes = row.facility_codes.unwrap_or_default().into_iter().filter_map(|facility_code| {
+            Some(Episode {
+                facility_code,
+                clinic: clinics.next()?,
+                care_type: care_types.next()?,
+                service_date: days.next()?.to_jiff(),
+                emergency: emergencies.next()?,
+                data: data.next()?,
+                grouping: groupings.next()?,
+            })
+        });
+        Seen {
+            episodes: episodes.collect(),
+            claim_id: row.claim_id,
+            facility_code: row.facility_code,
+            service_date: row.service_date.to_jiff(),
+            care_type: row.care_type,
+            data: row.data,
+            grouping: row.grouping,
+            tariff_rupiah: row.tariff_rupiah,
+            letter: row.letter,
+            standing: row.standing,
+            referral: row.referral,
+            identical_bills: row.identical_bills,
+            activations: row.activations,
+        }
+    });
+    Ok(rows.collect())
+}
+
+/// The activations that hold on a day of service, at most one of each kind.
+pub async fn holding(executor: impl PgExecutor<'_>, on: Date) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select distinct on (kind) activation_id from rule_set_activation
+         where effective_from <= $1 order by kind, activation_id desc",
+        on.to_sqlx(),
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// An act of activation, without the text of its set.
+#[derive(Debug)]
+pub struct Activation {
+    /// Number.
+    pub activation_id: i64,
+    /// Kind of the set.
+    pub kind: i16,
+    /// Version of the set.
+    pub version: String,
+    /// SHA-256 of its text.
+    pub digest: String,
+    /// First day of service judged by it.
+    pub effective_from: Date,
+    /// When.
+    pub activated_at: Timestamp,
+    /// Who.
+    pub activated_by: String,
+    /// Why.
+    pub note: String,
+}
+
+/// The acts of a kind, the latest first.
+pub async fn activations(
+    executor: impl PgExecutor<'_>,
+    kind: i16,
+    limit: i64,
+) -> Result<Vec<Activation>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select activation_id, kind, version, digest, effective_from, activated_at, activated_by, note
+         from rule_set_activation where kind = $1 order by activation_id desc limit $2",
+        kind,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    let acts = rows.into_iter().map(|row| Activation {
+        activation_id: row.activation_id,
+        kind: row.kind,
+        version: row.version,
+        digest: row.digest,
+        effective_from: row.effective_from.to_jiff(),
+        activated_at: row.activated_at.to_jiff(),
+        activated_by: row.activated_by,
+        note: row.note,
+    });
+    Ok(acts.collect())
+}
+
+/// The text of an activated set.
+pub async fn text(executor: impl PgExecutor<'_>, activation_id: i64) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("select rule_set from rule_set_activation where activation_id = $1", activation_id)
+        .fetch_optional(executor)
+        .await
+}
+
+/// The text that was activated under a version.
+pub async fn text_of_version(
+    executor: impl PgExecutor<'_>,
+    kind: i16,
+    version: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select rule_set from rule_set_activation where kind = $1 and version = $2 limit 1",
+        kind,
+        version,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Keeps other activations waiting until the transaction ends: their numbers come in the order of their commits.
+pub async fn one_at_a_time(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("lock table rule_set_activation in share row exclusive mode").execute(connection).await?;
+    Ok(())
+}
+
+/// Writes an act of activation; its number, and its time as it is stored.
+pub async fn activate(
+    connection: &mut PgConnection,
+    act: &Activation,
+    text: &str,
+) -> Result<(i64, Timestamp), sqlx::Error> {
+    let row = sqlx::query!(
+        "insert into rule_set_activation (kind, version, digest, effective_from, activated_at, activated_by, note, rule_set)
+         values ($1, $2, $3, $4, $5, $6, $7, $8) returning activation_id, activated_at",
+        act.kind,
+        act.version,
+        act.digest,
+        act.effective_from.to_sqlx(),
+        act.activated_at.to_sqlx(),
+        act.activated_by,
+        act.note,
+        text,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.activation_id, row.activated_at.to_jiff()))
+}
+
+/// Keeps the bill of a claim as one number; `None` when it is not told apart by it.
+pub async fn keep_bill(
+    connection: &mut PgConnection,
+    claim_id: Uuid,
+    bill: Option<i64>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with gone as (delete from claim_bill where claim_id = $1 and $2::bigint is null)
+         insert into claim_bill (claim_id, facility_code, member_id, service_date, bill)
+         select claim_id, facility_code, member_id, service_date, $2 from claim
+         where claim_id = $1 and $2::bigint is not null
+         on conflict (claim_id) do update set bill = excluded.bill",
+        claim_id,
+        bill,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What a tracer said of a claim.
+#[derive(Debug, Clone)]
+pub struct TracerResult {
+    /// The claim.
+    pub claim_id: Uuid,
+    /// The tracer.
+    pub rule_id: String,
+    /// Its version.
+    pub rule_version: i32,
+    /// 1 met, 2 unmet.
+    pub outcome: i16,
+}
+
+/// Keeps what tracers said, in one statement; nothing is sent when they said nothing.
+pub async fn keep_tracers(
+    connection: &mut PgConnection,
+    at: Timestamp,
+    results: &[TracerResult],
+) -> Result<(), sqlx::Error> {
+    if results.is_empty() {
+        return Ok(());
+    }
+    let claim_ids: Vec<Uuid> = results.iter().map(|result| result.claim_id).collect();
+    let rule_ids: Vec<String> = results.iter().map(|result| result.rule_id.clone()).collect();
+    let versions: Vec<i32> = results.iter().map(|result| result.rule_version).collect();
+    let outcomes: Vec<i16> = results.iter().map(|result| result.outcome).collect();
+    sqlx::query!(
+        "insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
+         select t.claim_id, t.rule_id, t.rule_version, t.outcome, $5
+         from unnest($1::uuid[], $2::text[], $3::int[], $4::smallint[]) as t (claim_id, rule_id, rule_version, outcome)
+         on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome",
+        &claim_ids,
+        &rule_ids,
+        &versions,
+        &outcomes,
+        at.to_sqlx(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// When each of these tracers was first assessed: of every version of it, one look into an index.
+pub async fn first_runs(
+    executor: impl PgExecutor<'_>,
+    rules: &[(String, i32)],
+) -> Result<Vec<Option<Timestamp>>, sqlx::Error> {
+    let ids: Vec<String> = rules.iter().map(|(id, _)| id.clone()).collect();
+    let versions: Vec<i32> = rules.iter().map(|(_, version)| *version).collect();
+    let rows = sqlx::query_scalar!(
+        r#"select (select min(t.assessed_at) from claim_tracer t
+                   where t.rule_id = w.rule_id and t.rule_version = w.rule_version) as "first: jiff_sqlx::Timestamp"
+           from unnest($1::text[], $2::int[]) with ordinality as w (rule_id, rule_version, place) order by w.place"#,
+        &ids,
+        &versions,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|at| at.map(|at| at.to_jiff())).collect())
+}
+
+/// Submitted claims of a period of service, by day and id, after a place: their ids and days.
+pub async fn submitted(
+    executor: impl PgExecutor<'_>,
+    (from, to): (Date, Date),
+    after: (Date, Uuid),
+    limit: i64,
+) -> Result<Vec<(Uuid, Date)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select claim_id, service_date from claim
+         where submitted_at is not null and service_date between $1 and $2 and (service_date, claim_id) > ($3, $4)
+         order by service_date, claim_id limit $5",
+        from.to_sqlx(),
+        to.to_sqlx(),
+        after.0.to_sqlx(),
+        after.1,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.claim_id, row.service_date.to_jiff())).collect())
+}
+
+/// How many claims of a period of service were submitted, counted up to a limit.
+pub async fn count_submitted(
+    executor: impl PgExecutor<'_>,
+    (from, to): (Date, Date),
+    limit: i64,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "claims!" from (
+               select 1 as one from claim
+               where submitted_at is not null and service_date between $1 and $2 limit $3) counted"#,
+        from.to_sqlx(),
+        to.to_sqlx(),
+        limit,
+    )
+    .fetch_one(executor)
+    .await
+}
