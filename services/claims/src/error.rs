@@ -6,7 +6,7 @@ use proto::claims::v1::Reason;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{grouper::Ungroupable, life::NotNow, sep::Refusal};
+use crate::{coder::Standing, grouper::Ungroupable, life::NotNow, sep::Refusal};
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,18 @@ pub enum Error {
     /// The reference belongs to another payment.
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
+    /// The coder may not code here on the day of coding.
+    #[error("the coder of the claim has no certificate that holds at this facility today; have a certified coder code it, or have the certificate registered by the Ministry of Health")]
+    CoderNotCertified(Standing),
+    /// There is no such certificate.
+    #[error("there is no such certificate; look for it with ListCoders")]
+    NoCertificate,
+    /// The certificate is registered already.
+    #[error("a certificate of this number is registered at this facility already; read it with ListCoders, or revoke it first")]
+    CertificateExists,
+    /// The certificate is revoked already.
+    #[error("the certificate is revoked already; register a new one when the coder is certified again")]
+    CertificateRevoked(Date),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -94,6 +106,7 @@ impl From<sqlx::Error> for Error {
         match constraint.as_deref() {
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
             Some("claim_payment_reference") => Self::PaymentReferenceUsed,
+            Some("coder_certificate_once") => Self::CertificateExists,
             _ => Self::Database(error),
         }
     }
@@ -217,6 +230,10 @@ impl From<Error> for Problem {
                 of(Reason::AmountNotApproved).with("approved_rupiah", approved)
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
+            Error::CoderNotCertified(standing) => of(Reason::CoderNotCertified).with("standing", standing),
+            Error::NoCertificate => Self::not_found("certificate", message),
+            Error::CertificateExists => of(Reason::CoderCertificateExists),
+            Error::CertificateRevoked(since) => of(Reason::CoderCertificateRevoked).with("revoked_on", since),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

@@ -5,6 +5,7 @@ mod claim_data;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
+mod coder;
 mod issue;
 mod sep;
 mod submit;
@@ -20,8 +21,8 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-pub(crate) use self::submit::Submissions;
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+pub(crate) use self::{coder::Coders, submit::Submissions};
+use crate::{clock, coder::Duty, edits::Edits, grouper, sep::Rules, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -30,6 +31,7 @@ pub(crate) struct Policies {
     pub(crate) edits: Dated<Edits>,
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
+    pub(crate) coder: Dated<Duty>,
 }
 
 /// Answers for SEPs.

@@ -7,11 +7,13 @@
 //! - [`sep`]: whether a SEP may be issued
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
 //! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
+//! - [`coder`]: whether who coded it may
 //! - [`edits`]: what is known to lead to pending
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
 pub mod clock;
+pub mod coder;
 pub mod codes;
 pub mod config;
 pub mod edits;
@@ -28,7 +30,10 @@ use std::sync::Arc;
 
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
-    claims::v1::{claim_service_server::ClaimServiceServer, sep_service_server::SepServiceServer},
+    claims::v1::{
+        claim_service_server::ClaimServiceServer, coder_service_server::CoderServiceServer,
+        sep_service_server::SepServiceServer,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
@@ -64,6 +69,7 @@ impl chassis::Service for Claims {
             edits: policy!("edits.toml"),
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
+            coder: policy!("coder.toml"),
         });
         let db = start.db()?.clone();
         let seps = grpc::Seps {
@@ -75,10 +81,12 @@ impl chassis::Service for Claims {
         };
         let kind = grpc::Submissions { policies: policies.clone() };
         let (submissions, submitting) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
+        let coders = grpc::Coders { db: db.clone(), policies: policies.clone() };
         let claims = grpc::Claims { db, policies, submissions };
         Ok(chassis::Parts::new()
             .serve(SepServiceServer::new(seps))
             .serve(ClaimServiceServer::new(claims))
+            .serve(CoderServiceServer::new(coders))
             .task("submissions", submitting))
     }
 }

@@ -1,5 +1,6 @@
 //! All SQL of the service, and nothing else.
 
 pub mod claim;
+pub mod coder;
 pub mod sep;
 pub mod submission;

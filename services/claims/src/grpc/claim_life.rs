@@ -14,6 +14,7 @@ use super::{
     view::{self, life},
 };
 use crate::{
+    coder::{self, Standing},
     episode::{Care, Episode},
     error::Error,
     life::{Life, NotNow, State, Step},
@@ -353,9 +354,26 @@ impl Claims {
         if row.tariff_rupiah.is_none() {
             return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
         }
+        self.certified(&mut write, &row, call).await?;
         store::claim::save(write.connection(), &row, &step).await?;
         let claim = Some(self.shown(&mut write, &row, call).await?);
         Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
+    }
+}
+
+impl Claims {
+    /// Refuses a claim whose coder may not code here today, where a certificate is asked for.
+    async fn certified(&self, write: &mut Write, row: &Row, call: &Call) -> Result<(), Error> {
+        if !self.policies.coder.on(row.service_date)?.certificate_required {
+            return Ok(());
+        }
+        let data = row.data.as_deref().ok_or(Error::DataMissing)?;
+        let data = pb::ClaimData::decode(data).map_err(|_| Error::Unreadable("claim"))?;
+        let held = store::coder::of_coder(write.connection(), &data.coder_nik).await?;
+        match coder::standing(&held, &row.facility_code, call.today) {
+            Standing::Certified => Ok(()),
+            other => Err(Error::CoderNotCertified(other)),
+        }
     }
 }
 

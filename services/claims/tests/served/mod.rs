@@ -19,7 +19,8 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
-        self as pb, claim_service_client::ClaimServiceClient, sep_service_client::SepServiceClient,
+        self as pb, claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
+        sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
     membership::v1 as master,
@@ -205,6 +206,8 @@ impl Served {
             .await
             .unwrap();
         let others = Shared::new(Mutex::new(Others::content()));
+
+        certify(&database).await;
 
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let upstream = format!("http://{}", incoming.local_addr().unwrap());
@@ -397,4 +400,29 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
         .bad_request()
         .map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect())
         .unwrap_or_default()
+}
+
+/// NIK of the coder that [`coding`] names.
+pub(crate) const CODER: &str = "3273015705800001";
+pub(crate) const MINISTRY: &str = "ministry:yankes";
+
+/// The coder's certificates at both hospitals. Written into the table, so that a test finds no event and no key it did
+/// not cause.
+async fn certify(database: &TestDatabase) {
+    sqlx::query(
+        "insert into coder_certificate
+                (certificate_id, certificate_number, coder_nik, facility_code, valid_from, valid_to, registered_at)
+         select gen_random_uuid(), 'UJK-1', $1, facility_code, '2020-01-01', '2099-12-31', now()
+         from unnest(array['0301R011', '0301R012']) as facility_code",
+    )
+    .bind(CODER)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+}
+
+impl Served {
+    pub(crate) fn coders(&self, caller: &'static str) -> CoderServiceClient<Named1> {
+        CoderServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
 }
