@@ -63,17 +63,37 @@ pub enum Error {
     #[error("the payment reference belongs to another payment; use one reference for each claim")]
     PaymentReferenceUsed,
     /// The coder may not code here on the day of coding.
-    #[error("the coder of the claim has no certificate that holds at this facility today; have a certified coder code it, or have the certificate registered by the Ministry of Health")]
+    #[error(
+        "the coder of the claim has no certificate that holds at this facility today; have a certified coder code it, or have the certificate registered by the Ministry of Health"
+    )]
     CoderNotCertified(Standing),
+    /// The facility of a certificate is none that sends claims.
+    #[error(
+        "the facility is not registered at referral level, where coders code claims; correct its code, or have it registered with its kind and class"
+    )]
+    NotReferralLevel,
     /// There is no such certificate.
     #[error("there is no such certificate; look for it with ListCoders")]
     NoCertificate,
     /// The certificate is registered already.
-    #[error("a certificate of this number is registered at this facility already; read it with ListCoders, or revoke it first")]
+    #[error(
+        "a certificate of this number is registered at this facility already; read it with ListCoders, or revoke it first"
+    )]
     CertificateExists,
     /// The certificate is revoked already.
     #[error("the certificate is revoked already; register a new one when the coder is certified again")]
     CertificateRevoked(Date),
+    /// The external grouper refused a method.
+    #[error("the grouper refused {method}; look up its error number, correct the claim, and repeat")]
+    GrouperRefused {
+        /// The method.
+        method: &'static str,
+        /// Its number for the refusal.
+        error_no: String,
+    },
+    /// The claim was changed meanwhile.
+    #[error("the claim was changed by somebody else meanwhile; read it, and repeat with a new request_id")]
+    ClaimChanged,
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -231,9 +251,14 @@ impl From<Error> for Problem {
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
             Error::CoderNotCertified(standing) => of(Reason::CoderNotCertified).with("standing", standing),
+            Error::NotReferralLevel => of(Reason::FacilityNotReferralLevel),
             Error::NoCertificate => Self::not_found("certificate", message),
             Error::CertificateExists => of(Reason::CoderCertificateExists),
             Error::CertificateRevoked(since) => of(Reason::CoderCertificateRevoked).with("revoked_on", since),
+            Error::GrouperRefused { method, error_no } => {
+                of(Reason::GrouperRefused).with("method", method).with("error_no", error_no)
+            }
+            Error::ClaimChanged => Self::new(Code::Aborted, Reason::ClaimChanged.as_str_name(), message),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

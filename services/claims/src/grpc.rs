@@ -2,10 +2,12 @@
 
 mod claim;
 mod claim_data;
+mod claim_detail;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
 mod coder;
+mod eklaim;
 mod issue;
 mod sep;
 mod submit;
@@ -22,7 +24,7 @@ use proto::{
 use vocabulary::FacilityCode;
 
 pub(crate) use self::{coder::Coders, submit::Submissions};
-use crate::{clock, coder::Duty, edits::Edits, grouper, sep::Rules, tariff};
+use crate::{clock, coder::Duty, edits::Edits, grouper, grouping::Grouper, sep::Rules, special, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -32,6 +34,7 @@ pub(crate) struct Policies {
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
     pub(crate) coder: Dated<Duty>,
+    pub(crate) special: Dated<special::Table>,
 }
 
 /// Answers for SEPs.
@@ -50,6 +53,7 @@ pub(crate) struct Claims {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
     pub(crate) submissions: Batcher<Submissions>,
+    pub(crate) grouper: Arc<dyn Grouper>,
 }
 
 /// Free text that may be left out; empty then.

@@ -6,7 +6,8 @@
 //!
 //! - [`sep`]: whether a SEP may be issued
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
-//! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
+//! - [`grouper`], [`tariff`], [`special`]: its INA-CBG package, what that is worth, and what is paid beside it
+//! - [`grouping`]: the table, or an e-Klaim web service, behind one interface
 //! - [`coder`]: whether who coded it may
 //! - [`edits`]: what is known to lead to pending
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
@@ -20,9 +21,11 @@ pub mod edits;
 pub mod episode;
 pub mod error;
 pub mod grouper;
+pub mod grouping;
 mod grpc;
 pub mod life;
 pub mod sep;
+pub mod special;
 pub mod store;
 pub mod tariff;
 
@@ -32,12 +35,17 @@ use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
     claims::v1::{
         claim_service_server::ClaimServiceServer, coder_service_server::CoderServiceServer,
-        sep_service_server::SepServiceServer,
+        eklaim_service_server::EklaimServiceServer, sep_service_server::SepServiceServer,
     },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
 };
 use sqlx::migrate::Migrator;
+
+use self::{
+    config::GrouperKind,
+    grouping::{eklaim::EklaimGrouper, table::TableGrouper},
+};
 
 /// The tables of the service.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -70,22 +78,30 @@ impl chassis::Service for Claims {
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
             coder: policy!("coder.toml"),
+            special: policy!("special.toml"),
         });
         let db = start.db()?.clone();
+        let membership = MembershipServiceClient::new(start.upstream("membership")?);
+        let accreditation = AccreditationServiceClient::new(start.upstream("accreditation")?);
         let seps = grpc::Seps {
             db: db.clone(),
             policies: policies.clone(),
-            membership: MembershipServiceClient::new(start.upstream("membership")?),
+            membership: membership.clone(),
             referral: ReferralServiceClient::new(start.upstream("referral")?),
-            accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
+            accreditation: accreditation.clone(),
         };
         let kind = grpc::Submissions { policies: policies.clone() };
         let (submissions, submitting) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
-        let coders = grpc::Coders { db: db.clone(), policies: policies.clone() };
-        let claims = grpc::Claims { db, policies, submissions };
+        let coders = grpc::Coders { db: db.clone(), policies: policies.clone(), accreditation };
+        let grouper: Arc<dyn grouping::Grouper> = match start.settings.grouper {
+            GrouperKind::Table => Arc::new(TableGrouper { policies: policies.clone() }),
+            GrouperKind::Eklaim => Arc::new(EklaimGrouper::new(&start.settings.eklaim, membership)?),
+        };
+        let claims = grpc::Claims { db, policies, submissions, grouper };
         Ok(chassis::Parts::new()
             .serve(SepServiceServer::new(seps))
-            .serve(ClaimServiceServer::new(claims))
+            .serve(ClaimServiceServer::new(claims.clone()))
+            .serve(EklaimServiceServer::new(claims))
             .serve(CoderServiceServer::new(coders))
             .task("submissions", submitting))
     }

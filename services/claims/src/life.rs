@@ -103,6 +103,8 @@ pub enum Step {
     Group,
     /// The hospital makes it final.
     Finalise,
+    /// The hospital opens it again.
+    Reedit,
     /// The hospital sends it; whether the claim edits found something.
     Submit {
         /// Whether they did.
@@ -133,6 +135,7 @@ impl Step {
             Self::SetData => "set data",
             Self::Group => "group",
             Self::Finalise => "finalise",
+            Self::Reedit => "reedit",
             Self::Submit { .. } => "submit",
             Self::Verify => "verify",
             Self::Pend { .. } => "put to pending",
@@ -151,6 +154,7 @@ impl Step {
             Self::SetData => &[Draft, Grouped, Final, Pending],
             Self::Group => &[Draft, Grouped],
             Self::Finalise => &[Grouped],
+            Self::Reedit => &[Final],
             Self::Submit { .. } => &[Final],
             // From pending only when BPJS Kesehatan itself was asked.
             Self::Verify => &[Submitted, Resubmitted, Pending],
@@ -216,7 +220,7 @@ impl Life {
         let to = |state| Self { state, ..self };
         Ok(match step {
             Step::SetData => to(State::Draft),
-            Step::Group => to(State::Grouped),
+            Step::Group | Step::Reedit => to(State::Grouped),
             Step::Finalise => to(State::Final),
             Step::Submit { found: false } => {
                 let state = if self.submitted { State::Resubmitted } else { State::Submitted };
@@ -284,6 +288,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_final_claim_is_opened_again_and_keeps_its_grouping() {
+        let done = walk(&CODED).unwrap();
+        let open = done.take(Step::Reedit).unwrap();
+        assert_eq!((open.state, open.take(Step::Finalise).unwrap()), (State::Grouped, done));
+        assert!(open.take(Step::Reedit).is_err());
+        assert!(done.take(Step::Submit { found: false }).unwrap().take(Step::Reedit).is_err());
+    }
+
+    #[test]
     fn who_was_asked_has_the_word() {
         let mut steps = CODED.to_vec();
         steps.extend([Step::Submit { found: false }, Step::Pend { of: Party::Bpjs }]);
@@ -302,6 +315,7 @@ mod tests {
             Just(Step::SetData),
             Just(Step::Group),
             Just(Step::Finalise),
+            Just(Step::Reedit),
             any::<bool>().prop_map(|found| Step::Submit { found }),
             Just(Step::Verify),
             Just(Step::Pend { of: Party::Hospital }),

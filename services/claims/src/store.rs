@@ -2,5 +2,6 @@
 
 pub mod claim;
 pub mod coder;
+pub mod eklaim;
 pub mod sep;
 pub mod submission;

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 mod served;
 
 use futures::future::join_all;
 use prost::Message;
-use proto::claims::v1 as pb;
+use proto::{accreditation::v1 as siaf, claims::v1 as pb};
 use served::{
-    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, fact, key, reason, today, visit,
-    wrong_fields,
+    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
 };
 use tonic::{Code, Status};
 
@@ -26,10 +26,7 @@ fn wish() -> pb::RegisterCoderRequest {
     }
 }
 
-async fn registered(
-    served: &Served,
-    wish: pb::RegisterCoderRequest,
-) -> Result<pb::CoderCertificate, Status> {
+async fn registered(served: &Served, wish: pb::RegisterCoderRequest) -> Result<pb::CoderCertificate, Status> {
     Ok(served.coders(MINISTRY).register_coder(wish).await?.into_inner().certificate.unwrap())
 }
 
@@ -146,7 +143,10 @@ async fn a_certificate_is_registered_once_and_revoked_once() {
 
     let events = served.events(3).await;
     let kinds: Vec<_> = events.iter().map(|event| event.r#type.as_str()).collect();
-    assert_eq!(kinds, ["CoderRegistered", "CoderRevoked", "CoderRegistered"].map(|n| format!("jkn.claims.v1.{n}")));
+    assert_eq!(
+        kinds,
+        ["CoderRegistered", "CoderRevoked", "CoderRegistered"].map(|n| format!("jkn.claims.v1.{n}"))
+    );
     let told = pb::CoderRegistered::decode(events[0].body.clone()).unwrap();
     assert_eq!((told.certificate_id, told.facility_code), (first.certificate_id, "0301R011".into()));
     for event in &events {
@@ -207,6 +207,13 @@ async fn hostile_input_names_every_wrong_field_and_writes_nothing() {
     assert_eq!(wrong_fields(&registered(&served, backwards).await.unwrap_err()), ["valid_to"]);
     let tomorrow = revoked(&served, &key(), day(1).to_string()).await.unwrap_err();
     assert_eq!(wrong_fields(&tomorrow), ["revoked_on"]);
+    // Only a facility that the registry knows at referral level has coders.
+    served.others(|others| others.standing.level = siaf::FacilityLevel::Fktp.into());
+    assert_eq!(reason(&registered(&served, wish()).await.unwrap_err()), "FACILITY_NOT_REFERRAL_LEVEL");
+    served.others(|others| others.registered = false);
+    assert_eq!(reason(&registered(&served, wish()).await.unwrap_err()), "FACILITY_NOT_REFERRAL_LEVEL");
+    served.others(|others| others.up = false);
+    assert_eq!(registered(&served, wish()).await.unwrap_err().code(), Code::Unavailable);
     for caller in [HOSPITAL, BPJS] {
         let refused = served.coders(caller).register_coder(wish()).await.unwrap_err();
         assert_eq!(reason(&refused), "CALLER_NOT_ALLOWED");

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use chassis::{Begun, Call, Db, Fields, Mutation, RequestId, page::Page, time};
-use proto::claims::v1::{self as pb, coder_service_server::CoderService};
-use tonic::{Request, Response, Status};
+use chassis::{Begun, Call, Db, Fields, Mutation, Problem, RequestId, Upstream, page::Page, time};
+use proto::{
+    accreditation::v1::{self as siaf, accreditation_service_client::AccreditationServiceClient},
+    claims::v1::{self as pb, coder_service_server::CoderService},
+};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 use vocabulary::{FacilityCode, Masked, Nik};
 
@@ -23,6 +26,7 @@ use crate::{
 pub(crate) struct Coders {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) accreditation: AccreditationServiceClient<Upstream>,
 }
 
 fn view(row: &Row) -> pb::CoderCertificate {
@@ -60,7 +64,12 @@ impl Coders {
         else {
             return Err(fields.into());
         };
-        let mut write = match Mutation::new(call, &message, request_id).begin(&self.db).await? {
+        let mutation = Mutation::new(call, &message, request_id);
+        if let Some(answer) = mutation.replayed(&self.db).await? {
+            return Ok(answer);
+        }
+        self.is_referral_level(call, &facility).await?;
+        let mut write = match mutation.begin(&self.db).await? {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
@@ -86,6 +95,23 @@ impl Coders {
         };
         write.emit(&event.certificate_id, &event).await?;
         Ok(write.commit(pb::RegisterCoderResponse { certificate: Some(view(&row)) }).await?)
+    }
+
+    /// Coders of claims work at referral-level facilities, which is what is counted.
+    async fn is_referral_level(&self, call: &Call, facility: &FacilityCode) -> Result<(), Error> {
+        let request = siaf::GetAccreditationStatusRequest {
+            facility_code: facility.as_str().to_owned(),
+            on: call.today.to_string(),
+        };
+        let answer = self.accreditation.clone().get_accreditation_status(call.onward(request)).await;
+        match answer {
+            Ok(answer) => {
+                let level = answer.into_inner().status.map(|status| status.level());
+                if level == Some(siaf::FacilityLevel::Fkrtl) { Ok(()) } else { Err(Error::NotReferralLevel) }
+            }
+            Err(status) if status.code() == Code::NotFound => Err(Error::NotReferralLevel),
+            Err(status) => Err(Problem::from_upstream("accreditation", &status).into()),
+        }
     }
 
     async fn revoke(

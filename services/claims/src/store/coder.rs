@@ -129,7 +129,10 @@ pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<
 }
 
 /// Every certificate of a coder.
-pub async fn of_coder(executor: impl PgExecutor<'_>, coder_nik: &str) -> Result<Vec<Certificate>, sqlx::Error> {
+pub async fn of_coder(
+    executor: impl PgExecutor<'_>,
+    coder_nik: &str,
+) -> Result<Vec<Certificate>, sqlx::Error> {
     let rows = sqlx::query!(
         "select facility_code, valid_from, valid_to, revoked_on from coder_certificate where coder_nik = $1",
         coder_nik,

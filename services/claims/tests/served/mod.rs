@@ -20,7 +20,7 @@ use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
         self as pb, claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
-        sep_service_client::SepServiceClient,
+        eklaim_service_client::EklaimServiceClient, sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
     membership::v1 as master,
@@ -161,6 +161,15 @@ async fn answer(
                 })
             }
         ),
+        "GetMember" => unary!(master::GetMemberRequest, |request: master::GetMemberRequest, _: &Others| {
+            let member = master::Member {
+                member_id: request.member_id,
+                card_number: "0001234567890".into(),
+                name: "Peserta Contoh".into(),
+                ..Default::default()
+            };
+            Ok(master::GetMemberResponse { member: Some(member) })
+        }),
         _ => unary!(
             siaf::GetAccreditationStatusRequest,
             |request: siaf::GetAccreditationStatusRequest, others: &Others| {
@@ -198,6 +207,12 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings of the service itself, beside its defaults.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        chassis::tls::install_provider();
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry =
             TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
@@ -225,6 +240,8 @@ impl Served {
         for name in ["membership", "referral", "accreditation"] {
             computed.insert(format!("upstream.{name}"), upstream.clone());
         }
+        let own = settings.iter().map(|(key, value)| (format!("service.{key}"), (*value).to_owned()));
+        computed.extend(own);
         let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
         let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ports.addresses().unwrap().grpc;
@@ -422,6 +439,10 @@ async fn certify(database: &TestDatabase) {
 }
 
 impl Served {
+    pub(crate) fn eklaim(&self, caller: &'static str) -> EklaimServiceClient<Named1> {
+        EklaimServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
     pub(crate) fn coders(&self, caller: &'static str) -> CoderServiceClient<Named1> {
         CoderServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
