@@ -170,7 +170,7 @@ pub fn unpriced(episode: &Episode) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use vocabulary::{Icd9Procedure, Icd10};
+    use vocabulary::Icd9Procedure;
 
     use super::*;
     use crate::episode::tests::example;
@@ -235,12 +235,11 @@ mod tests {
         #[test]
         fn what_is_claimed_is_open_and_each_is_paid_once(
             primary in "[A-Z][0-9]{2}",
-            procedures in proptest::collection::vec("(81.5[0-9]|36.0[0-9]|39.71|88.9[0-9]|99.10|47.01)", 0..5),
+            procedures in proptest::collection::vec("(81\\.5[0-9]|36\\.0[0-9]|39\\.71|88\\.9[0-9]|99\\.10|47\\.01)", 0..5),
             take in any::<u8>(),
         ) {
             let procedures: Vec<_> = procedures.iter().map(String::as_str).collect();
             let mut episode = episode(Care::Inpatient, &primary, &procedures, &[]);
-            prop_assume!(Icd10::parse(&primary).is_ok());
             let table = table();
             let open = table.open(&episode);
             episode.special = open
