@@ -7,6 +7,8 @@ use proto::{accreditation::v1 as accreditation, membership::v1 as membership};
 const REGION: &str = "3273";
 /// The clinic that patients are referred to: internal medicine.
 pub(crate) const CLINIC: &str = "INT";
+/// NIK of the coder who works at every hospital; no member.
+pub(crate) const CODER_NIK: &str = "3273014101900001";
 /// How many there are of each kind of facility.
 const FACILITIES: usize = 8;
 

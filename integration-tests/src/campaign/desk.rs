@@ -106,6 +106,9 @@ written! {
     claims "SepService" {
         IssueSepRequest IssueSepResponse "IssueSep";
     }
+    claims "CoderService" {
+        RegisterCoderRequest RegisterCoderResponse "RegisterCoder";
+    }
     claims "ClaimService" {
         CreateClaimRequest CreateClaimResponse "CreateClaim";
         SetClaimDataRequest SetClaimDataResponse "SetClaimData";

@@ -9,7 +9,10 @@ use proto::{
         accreditation_service_client::AccreditationServiceClient,
         facility_service_client::FacilityServiceClient,
     },
-    claims::v1::{claim_service_client::ClaimServiceClient, sep_service_client::SepServiceClient},
+    claims::v1::{
+        claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
+        sep_service_client::SepServiceClient,
+    },
     membership::v1::membership_service_client::MembershipServiceClient,
     primary_care::v1::primary_care_service_client::PrimaryCareServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
@@ -98,6 +101,10 @@ impl Desks {
 
     pub(super) fn claims(&self, caller: &str) -> anyhow::Result<ClaimServiceClient<Line>> {
         Ok(ClaimServiceClient::new(self.line(caller)?))
+    }
+
+    pub(super) fn coders(&self, caller: &str) -> anyhow::Result<CoderServiceClient<Line>> {
+        Ok(CoderServiceClient::new(self.line(caller)?))
     }
 
     pub(super) fn sismonev(&self, caller: &str) -> anyhow::Result<SismonevServiceClient<Line>> {

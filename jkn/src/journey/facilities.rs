@@ -2,12 +2,13 @@
 //! what a run before has done is found and left as it is.
 
 use anyhow::{bail, ensure};
-use proto::accreditation::v1 as pb;
+use jiff::{ToSpan, civil::Date};
+use proto::{accreditation::v1 as pb, claims::v1 as claims};
 use tonic::{Code, Status};
 
 use super::{
     MINISTRY, Run, SURVEYOR,
-    cast::{CLINIC, EXPIRED_HOSPITAL, Facility, HOSPITAL, OTHER_HOSPITAL, PUSKESMAS},
+    cast::{CLINIC, EXPIRED_HOSPITAL, Facility, HOSPITAL, OTHER_HOSPITAL, PUSKESMAS, Person},
     desk::{Desks, given, key},
 };
 
@@ -35,6 +36,8 @@ impl Run<'_> {
             let title = format!("certificate of {} brought in from {decided}", facility.name);
             self.report.step(MINISTRY, &title, &[], bring_in(desks, &facility, decided)).await?;
         }
+        let title = format!("a coder of {} certified", HOSPITAL.name);
+        self.report.step(MINISTRY, &title, &[], certify_coder(desks, &self.cast.coder, self.today)).await?;
         let today = self.today;
         self.report
             .step(&HOSPITAL.caller(), "room for today posted to SISRUTE", &[], async {
@@ -55,6 +58,20 @@ impl Run<'_> {
             })
             .await
     }
+}
+
+/// Each run has a coder of its own, whose certificate is registered anew.
+async fn certify_coder(desks: &Desks, coder: &Person, today: Date) -> anyhow::Result<()> {
+    let request = claims::RegisterCoderRequest {
+        request_id: key(),
+        certificate_number: key(),
+        coder_nik: coder.nik.expose().to_owned(),
+        facility_code: HOSPITAL.code.to_owned(),
+        valid_from: today.to_string(),
+        valid_to: (today + 1.year()).to_string(),
+    };
+    desks.coders(MINISTRY)?.register_coder(request).await?;
+    Ok(())
 }
 
 async fn register(desks: &Desks, facility: &Facility) -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use serde::Deserialize;
 use vocabulary::{Icd9Procedure, Icd10};
 
+use crate::special::SpecialCode;
+
 /// Kind of care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +86,12 @@ pub struct Episode {
     pub has_sitb_number: bool,
     /// The kinds of document that support the codes.
     pub documents: Vec<DocumentKind>,
+    /// Score of daily activities in the sub-acute phase; 0 without one.
+    pub adl_sub_acute: i32,
+    /// Score of daily activities in the chronic phase; 0 without one.
+    pub adl_chronic: i32,
+    /// Special CMGs that are claimed.
+    pub special: Vec<SpecialCode>,
 }
 
 // Diagnoses and birth date are masked: an episode may stand in the Debug of something that is logged.
@@ -124,6 +132,9 @@ pub(crate) mod tests {
             procedures: vec![],
             has_sitb_number: false,
             documents: vec![DocumentKind::MedicalSummary],
+            adl_sub_acute: 0,
+            adl_chronic: 0,
+            special: vec![],
         }
     }
 

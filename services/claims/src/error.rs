@@ -101,6 +101,7 @@ impl From<sqlx::Error> for Error {
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
             Some("follow_up_numbers_exhausted") => Self::FollowUpNumbersExhausted,
             Some("claim_payment_reference") => Self::PaymentReferenceUsed,
+            Some("coder_certificate_once") => Self::CertificateExists,
             _ => Self::Database(error),
         }
     }

@@ -5,6 +5,7 @@ mod audit_frame;
 mod audit_work;
 mod claim;
 mod claim_data;
+mod claim_detail;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
@@ -32,8 +33,8 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-pub(crate) use self::submit::Submissions;
-use crate::{clock, edits::Edits, grouper, sep::Rules, tariff};
+pub(crate) use self::{coder::Coders, submit::Submissions};
+use crate::{clock, coder::Duty, edits::Edits, grouper, grouping::Grouper, sep::Rules, special, tariff};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -61,6 +62,7 @@ pub(crate) struct Claims {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
     pub(crate) submissions: Batcher<Submissions>,
+    pub(crate) grouper: Arc<dyn Grouper>,
 }
 
 /// Answers for audits.

@@ -17,6 +17,7 @@
 pub mod accuracy;
 pub mod audit;
 pub mod clock;
+pub mod coder;
 pub mod codes;
 pub mod config;
 pub mod draw;
@@ -25,11 +26,13 @@ pub mod episode;
 pub mod error;
 pub mod frame;
 pub mod grouper;
+pub mod grouping;
 mod grpc;
 pub mod ledger;
 pub mod life;
 pub mod quarter;
 pub mod sep;
+pub mod special;
 pub mod store;
 pub mod supplement;
 pub mod tariff;
@@ -47,6 +50,11 @@ use proto::{
     referral::v1::referral_service_client::ReferralServiceClient,
 };
 use sqlx::migrate::Migrator;
+
+use self::{
+    config::GrouperKind,
+    grouping::{eklaim::EklaimGrouper, table::TableGrouper},
+};
 
 /// The tables of the service.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -89,19 +97,28 @@ impl chassis::Service for Claims {
             audit: policy!("audit.toml"),
         });
         let db = start.db()?.clone();
+        let membership = MembershipServiceClient::new(start.upstream("membership")?);
+        let accreditation = AccreditationServiceClient::new(start.upstream("accreditation")?);
         let seps = grpc::Seps {
             db: db.clone(),
             policies: policies.clone(),
-            membership: MembershipServiceClient::new(start.upstream("membership")?),
+            membership: membership.clone(),
             referral: ReferralServiceClient::new(start.upstream("referral")?),
-            accreditation: AccreditationServiceClient::new(start.upstream("accreditation")?),
+            accreditation: accreditation.clone(),
         };
         let kind = grpc::Submissions { policies: policies.clone() };
         let (submissions, submitting) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
-        let claims = grpc::Claims { db, policies, submissions };
+        let coders = grpc::Coders { db: db.clone(), policies: policies.clone(), accreditation };
+        let grouper: Arc<dyn grouping::Grouper> = match start.settings.grouper {
+            GrouperKind::Table => Arc::new(TableGrouper { policies: policies.clone() }),
+            GrouperKind::Eklaim => Arc::new(EklaimGrouper::new(&start.settings.eklaim, membership)?),
+        };
+        let claims = grpc::Claims { db, policies, submissions, grouper };
         Ok(chassis::Parts::new()
             .serve(SepServiceServer::new(seps))
-            .serve(ClaimServiceServer::new(claims))
+            .serve(ClaimServiceServer::new(claims.clone()))
+            .serve(EklaimServiceServer::new(claims))
+            .serve(CoderServiceServer::new(coders))
             .task("submissions", submitting))
     }
 }

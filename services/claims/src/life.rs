@@ -115,6 +115,8 @@ pub enum Step {
     Group,
     /// The hospital makes it final.
     Finalise,
+    /// The hospital opens it again.
+    Reedit,
     /// The hospital sends it; whether the claim edits found something.
     Submit {
         /// Whether they did.
@@ -155,6 +157,7 @@ impl Step {
             Self::SetData => "set data",
             Self::Group => "group",
             Self::Finalise => "finalise",
+            Self::Reedit => "reedit",
             Self::Submit { .. } => "submit",
             Self::Verify => "verify",
             Self::Pend { .. } => "put to pending",
@@ -180,6 +183,7 @@ impl Step {
             Self::SetData => &[Draft, Grouped, Final, Pending],
             Self::Group => &[Draft, Grouped],
             Self::Finalise => &[Grouped],
+            Self::Reedit => &[Final],
             Self::Submit { .. } => &[Final],
             // From pending only when BPJS Kesehatan itself was asked.
             Self::Verify => &[Submitted, Resubmitted, Pending],
@@ -249,7 +253,7 @@ impl Life {
         let to = |state| Self { state, ..self };
         Ok(match step {
             Step::SetData => to(State::Draft),
-            Step::Group => to(State::Grouped),
+            Step::Group | Step::Reedit => to(State::Grouped),
             Step::Finalise => to(State::Final),
             Step::Submit { found: false } => {
                 let state = if self.submitted { State::Resubmitted } else { State::Submitted };
@@ -324,6 +328,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn only_a_final_claim_is_opened_again_and_keeps_its_grouping() {
+        let done = walk(&CODED).unwrap();
+        let open = done.take(Step::Reedit).unwrap();
+        assert_eq!((open.state, open.take(Step::Finalise).unwrap()), (State::Grouped, done));
+        assert!(open.take(Step::Reedit).is_err());
+        assert!(done.take(Step::Submit { found: false }).unwrap().take(Step::Reedit).is_err());
+    }
+
+    #[test]
     fn who_was_asked_has_the_word() {
         let mut steps = CODED.to_vec();
         steps.extend([Step::Submit { found: false }, Step::Pend { of: Party::Bpjs }]);
@@ -365,6 +378,7 @@ pub(crate) mod tests {
             Just(Step::SetData),
             Just(Step::Group),
             Just(Step::Finalise),
+            Just(Step::Reedit),
             any::<bool>().prop_map(|found| Step::Submit { found }),
             Just(Step::Verify),
             Just(Step::Pend { of: Party::Hospital }),

@@ -10,7 +10,7 @@ use rand::{RngExt, seq::IndexedRandom};
 use super::given;
 use crate::campaign::{
     caller::{Caller, Patient},
-    cast::{BPJS, CLINIC, Facility},
+    cast::{BPJS, CLINIC, CODER_NIK, Facility},
     desk::Stopped,
     journal::Told,
 };
@@ -248,7 +248,7 @@ fn coded(patient: &Patient, contradicts: bool, day: Date) -> Result<claims::Clai
         secondary_diagnoses: secondary,
         charges: Some(claims::HospitalCharges { consultation_rupiah: 120_000, ..Default::default() }),
         doctor_name: "dr. Kampanye, Sp.PD".to_owned(),
-        coder_nik: "3273014101900001".to_owned(),
+        coder_nik: CODER_NIK.to_owned(),
         documents: vec![claims::Document {
             kind: claims::DocumentKind::MedicalSummary.into(),
             reference: "resume-medis-1".to_owned(),

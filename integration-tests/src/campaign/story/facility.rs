@@ -1,13 +1,13 @@
 //! The facilities themselves: registered and certified before all else; then hospitals post their room, and the
 //! Ministry changes an entry of the registry, which many do at the same time.
 
-use proto::{accreditation::v1 as accreditation, referral::v1 as referral};
+use proto::{accreditation::v1 as accreditation, claims::v1 as claims, referral::v1 as referral};
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::given;
 use crate::campaign::{
     caller::Caller,
-    cast::{CLINIC, Facility, MINISTRY},
+    cast::{CLINIC, CODER_NIK, Facility, MINISTRY},
     desk::Stopped,
     journal::Told,
 };
@@ -35,9 +35,27 @@ impl Caller {
                 };
                 let told = vec![Told::of::<accreditation::AccreditationDecided>(SERVICE, &code)];
                 self.desk.write(MINISTRY, request, |_| told).await?;
+                self.coder(&code).await?;
             }
         }
         Ok(())
+    }
+
+    /// Registers the certificate of the coder at a hospital.
+    async fn coder(&mut self, code: &str) -> Result<(), Stopped> {
+        let request = claims::RegisterCoderRequest {
+            certificate_number: "UJK-1".to_owned(),
+            coder_nik: CODER_NIK.to_owned(),
+            facility_code: code.to_owned(),
+            valid_from: format!("{}-01-15", self.first_day.year() - 1),
+            valid_to: format!("{}-01-14", self.first_day.year() + 4),
+            ..claims::RegisterCoderRequest::default()
+        };
+        let told = |answer: &claims::RegisterCoderResponse| {
+            let id = answer.certificate.as_ref().map(|certificate| certificate.certificate_id.as_str());
+            vec![Told::of::<claims::CoderRegistered>("claims", id.unwrap_or_default())]
+        };
+        self.desk.write(MINISTRY, request, told).await.map(drop)
     }
 
     /// A hospital posts its room for tomorrow.

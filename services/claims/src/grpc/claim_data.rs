@@ -8,7 +8,7 @@ use prost::Message as _;
 use proto::claims::v1 as pb;
 use vocabulary::{Icd9Procedure, Icd10, Nik};
 
-use super::optional_text;
+use super::{claim_detail, optional_text};
 use crate::{
     episode::{Care, Discharge, DocumentKind, Episode, Sex},
     error::Error,
@@ -55,11 +55,12 @@ pub(super) fn read(fields: &mut Fields, data: &pb::ClaimData, care: Care, now: T
     let in_stay = |given: i32, most: i64| given >= 0 && i64::from(given) <= most;
     fields.require("data.icu_days", in_stay(data.icu_days, days), "0 to the days of stay");
     fields.require("data.ventilator_hours", in_stay(data.ventilator_hours, hours), "0 to the hours of stay");
-    fields.require("data.birth_weight_gram", (0..=9999).contains(&data.birth_weight_gram), "0 to 9999");
     charges(fields, data.charges.as_ref());
     fields.parse("data.doctor_name", vocabulary::text(&data.doctor_name, 100));
     fields.parse("data.coder_nik", Nik::parse(&data.coder_nik));
     let sitb = optional_text(fields, "data.sitb_number", &data.sitb_number, 30);
+    let stay = claim_detail::Stay { admitted_at, discharged_at, birth_date };
+    let special = claim_detail::read(fields, data, &stay);
     // The lists come last: what a long one holds must not crowd the other wrong fields out of the answer.
     let secondary =
         codes(fields, "data.secondary_diagnoses", &data.secondary_diagnoses, MOST_SECONDARY, Icd10::parse);
@@ -86,6 +87,9 @@ pub(super) fn read(fields: &mut Fields, data: &pb::ClaimData, care: Care, now: T
         procedures,
         has_sitb_number: !sitb.is_empty(),
         documents,
+        adl_sub_acute: data.adl_sub_acute,
+        adl_chronic: data.adl_chronic,
+        special,
     })
 }
 
@@ -180,6 +184,7 @@ fn charges(fields: &mut Fields, charges: Option<&pb::HospitalCharges>) {
 pub(super) fn contradictions(
     episode: &Episode,
     data: &pb::ClaimData,
+    letter: &pb::Sep,
     service_date: jiff::civil::Date,
 ) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
@@ -195,6 +200,7 @@ pub(super) fn contradictions(
         require("data.discharged_at", day, "must lie within a day of admitted_at for an out-patient SEP");
         require("data.icu_days", data.icu_days == 0, "must be 0 for an out-patient SEP");
     }
+    claim_detail::contradictions(data, letter, require);
     wrong
 }
 

@@ -3,9 +3,10 @@
 use chassis::{Begun, Call, Fields, Mutation, RequestId, Write};
 use prost::Message;
 use proto::claims::v1 as pb;
+use sqlx::PgExecutor;
 use tonic::Status;
 use uuid::Uuid;
-use vocabulary::{CareClass, SepNumber};
+use vocabulary::SepNumber;
 
 use super::{
     Claims, claim_data,
@@ -14,14 +15,15 @@ use super::{
     view::{self, life},
 };
 use crate::{
+    coder::{self, Standing},
     episode::{Care, Episode},
     error::Error,
+    grouping::Asked,
     life::{Life, NotNow, State, Step},
     store::{
         self,
         claim::{Row, Step as Taken},
     },
-    tariff::Hospital,
 };
 
 /// A write that was begun on a claim.
@@ -73,8 +75,8 @@ pub(super) fn episode(row: &Row) -> Result<Episode, Error> {
     claim_data::stored(row.data.as_deref().ok_or(Error::DataMissing)?, care(row))
 }
 
-async fn letter(write: &mut Write, row: &Row) -> Result<pb::Sep, Error> {
-    sep::view(&store::sep::get(write.connection(), &row.sep_number, None).await?.ok_or(Error::NoSep)?)
+async fn letter(executor: impl PgExecutor<'_>, row: &Row) -> Result<pb::Sep, Error> {
+    sep::view(&store::sep::get(executor, &row.sep_number, None).await?.ok_or(Error::NoSep)?)
 }
 
 /// Closes the round that is open, if one is, and tells that the claim came back.
@@ -245,7 +247,8 @@ impl Claims {
         let answer = async {
             let step = take(&mut row, Step::SetData, call)?;
             let episode = Episode { care: care(&row), ..episode };
-            let wrong = claim_data::contradictions(&episode, &data, row.service_date);
+            let letter = letter(write.connection(), &row).await?;
+            let wrong = claim_data::contradictions(&episode, &data, &letter, row.service_date);
             if !wrong.is_empty() {
                 return Err(Error::ContradictsSep(wrong));
             }
@@ -260,21 +263,30 @@ impl Claims {
         Ok(answer.await?)
     }
 
+    /// Groups outside of the transaction: a grouper may be another system. What it answered is kept only for the claim it
+    /// was asked about: one that was changed meanwhile is left as it is.
     pub(super) async fn group(
         &self,
         call: &Call,
         message: pb::GroupClaimRequest,
     ) -> Result<pb::GroupClaimResponse, Error> {
         let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
+            return Ok(answer);
+        }
+        let seen = self.seen(call, id, Step::Group).await?;
+        let episode = episode(&seen)?;
+        let data = data(&seen)?;
+        let letter = letter(&self.db.pool, &seen).await?;
+        let asked = Asked { row: &seen, letter: &letter, data: &data, episode: &episode, call };
+        let grouping = self.grouper.group(&asked).await?;
         let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
             Opened::Replayed(answer) => return Ok(answer),
             Opened::Fresh(opened) => *opened,
         };
+        unchanged(&seen, &row)?;
         let mut grouped = row.clone();
         let step = take(&mut grouped, Step::Group, call)?;
-        let episode = episode(&row)?;
-        let letter = letter(&mut write, &row).await?;
-        let grouping = self.grouping(&row, &letter, &episode, call)?;
         let encoded = grouping.encode_to_vec();
         if grouping.ungroupable_reason() == pb::UngroupableReason::Unspecified {
             row = grouped;
@@ -296,48 +308,12 @@ impl Claims {
         Ok(write.commit(pb::GroupClaimResponse { claim }).await?)
     }
 
-    /// The package and tariff of an episode, or why there is none.
-    fn grouping(
-        &self,
-        row: &Row,
-        letter: &pb::Sep,
-        episode: &Episode,
-        call: &Call,
-    ) -> Result<pb::Grouping, Error> {
-        let table = self.policies.groups.on(row.service_date)?;
-        let tariffs = self.policies.tariff.on(row.service_date)?;
-        let ungroupable = |reason: pb::UngroupableReason| pb::Grouping {
-            cbg_code: table.ungroupable().as_str().to_owned(),
-            ungroupable_reason: reason.into(),
-            table_version: table.effective_from.to_string(),
-            grouped_at: Some(chassis::time::to_proto(call.received_at)),
-            ..pb::Grouping::default()
-        };
-        let package = match table.group(episode) {
-            Ok(package) => package,
-            Err(reason) => return Ok(ungroupable(reason.reason())),
-        };
-        let class = CareClass::try_from(letter.entitled_class).map_err(|_| Error::Unreadable("SEP"))?;
-        let hospital = Hospital {
-            province: letter.province_code.clone(),
-            class: letter.hospital_class.clone(),
-            government_owned: letter.government_owned,
-        };
-        let Ok(tariff) = tariffs.of(&package, &hospital, class) else {
-            return Ok(ungroupable(pb::UngroupableReason::NoTariff));
-        };
-        Ok(pb::Grouping {
-            cbg_code: package.cbg.as_str().to_owned(),
-            title: package.title,
-            case_type: package.case_type.into(),
-            severity: package.severity.into(),
-            tariff_rupiah: tariff.amount.get(),
-            care_class: letter.entitled_class,
-            tariff_class: tariff.tariff_class,
-            regional: tariff.regional.into(),
-            tariff_source: tariff.source.to_owned(),
-            ..ungroupable(pb::UngroupableReason::Unspecified)
-        })
+    /// The claim as it is now, if the step is lawful.
+    pub(super) async fn seen(&self, call: &Call, id: Uuid, step: Step) -> Result<Row, Error> {
+        let row =
+            store::claim::get(&self.db.pool, id, call.caller.facility()).await?.ok_or(Error::NoClaim)?;
+        take(&mut row.clone(), step, call)?;
+        Ok(row)
     }
 
     pub(super) async fn finalise(
@@ -346,18 +322,50 @@ impl Claims {
         message: pb::FinaliseClaimRequest,
     ) -> Result<pb::FinaliseClaimResponse, Error> {
         let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
+            return Ok(answer);
+        }
+        let seen = self.seen(call, id, Step::Finalise).await?;
+        if seen.tariff_rupiah.is_none() {
+            return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
+        }
+        let coder_nik = data(&seen)?.coder_nik;
+        self.certified(&seen, &coder_nik, call).await?;
+        self.grouper.finalise(&seen.sep_number, &coder_nik).await?;
         let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
             Opened::Replayed(answer) => return Ok(answer),
             Opened::Fresh(opened) => *opened,
         };
+        unchanged(&seen, &row)?;
         let step = take(&mut row, Step::Finalise, call)?;
-        if row.tariff_rupiah.is_none() {
-            return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
-        }
         store::claim::save(write.connection(), &row, &step).await?;
         let claim = Some(self.shown(&mut write, &row, call).await?);
         Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
     }
+
+    /// Refuses a claim whose coder may not code here today, where a certificate is asked for.
+    async fn certified(&self, row: &Row, coder_nik: &str, call: &Call) -> Result<(), Error> {
+        if !self.policies.coder.on(row.service_date)?.certificate_required {
+            return Ok(());
+        }
+        let held = store::coder::of_coder(&self.db.pool, coder_nik).await?;
+        match coder::standing(&held, &row.facility_code, call.today) {
+            Standing::Certified => Ok(()),
+            other => Err(Error::CoderNotCertified(other)),
+        }
+    }
+}
+
+/// The stored data of a claim.
+pub(super) fn data(row: &Row) -> Result<pb::ClaimData, Error> {
+    let data = row.data.as_deref().ok_or(Error::DataMissing)?;
+    pb::ClaimData::decode(data).map_err(|_| Error::Unreadable("claim"))
+}
+
+/// Refuses to go on with a claim that somebody changed since it was seen.
+pub(super) fn unchanged(seen: &Row, now: &Row) -> Result<(), Error> {
+    // Every change of data is a step.
+    if seen.steps == now.steps { Ok(()) } else { Err(Error::ClaimChanged) }
 }
 
 /// The two fields of a step that has no others.

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Rows of a stream that are under way: as many as fill the transactions of both writers.
-const ROWS_UNDER_WAY: usize = 256;
+pub(super) const ROWS_UNDER_WAY: usize = 256;
 
 impl Claims {
     pub(super) async fn submit(
@@ -61,7 +61,7 @@ impl Claims {
         .buffered(ROWS_UNDER_WAY)
     }
 
-    async fn submit_row(
+    pub(super) async fn submit_row(
         &self,
         call: Call,
         row: &pb::SubmitClaimsRequest,
@@ -73,7 +73,7 @@ impl Claims {
 }
 
 /// What became of a row, for its sender.
-fn row_result(
+pub(super) fn row_result(
     row: pb::SubmitClaimsRequest,
     result: Result<pb::SubmitClaimResponse, Error>,
 ) -> pb::SubmitClaimsResponse {

@@ -110,14 +110,15 @@ pub struct Pending {
     pub answer: Option<Vec<u8>>,
 }
 
-/// The claim that cites a SEP: its id and state.
+/// The claim that cites a SEP, withdrawn ones apart: its id and state.
 pub async fn of_sep(
     executor: impl PgExecutor<'_>,
     sep_number: &str,
 ) -> Result<Option<(Uuid, i16)>, sqlx::Error> {
-    let row = sqlx::query!("select claim_id, state from claim where sep_number = $1", sep_number)
-        .fetch_optional(executor)
-        .await?;
+    let row =
+        sqlx::query!("select claim_id, state from claim where sep_number = $1 and state <> 10", sep_number)
+            .fetch_optional(executor)
+            .await?;
     Ok(row.map(|row| (row.claim_id, row.state)))
 }
 

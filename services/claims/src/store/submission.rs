@@ -117,7 +117,7 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
          ), changed as (
              update claim set state = step.state, steps = step.steps, submitted_at = step.submitted_at,
                     round = step.round, pending_reason = step.pending_reason, asked_of = step.asked_of,
-                    asked_at = step.asked_at
+                    asked_at = step.asked_at, sent_rupiah = claim.tariff_rupiah
              from step where claim.claim_id = step.claim_id
          ), taken as (
              insert into claim_step (claim_id, step, state, taken_at, taken_by)

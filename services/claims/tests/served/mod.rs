@@ -169,6 +169,15 @@ async fn answer(
                 })
             }
         ),
+        "GetMember" => unary!(master::GetMemberRequest, |request: master::GetMemberRequest, _: &Others| {
+            let member = master::Member {
+                member_id: request.member_id,
+                card_number: "0001234567890".into(),
+                name: "Peserta Contoh".into(),
+                ..Default::default()
+            };
+            Ok(master::GetMemberResponse { member: Some(member) })
+        }),
         _ => unary!(
             siaf::GetAccreditationStatusRequest,
             |request: siaf::GetAccreditationStatusRequest, others: &Others| {
@@ -220,6 +229,8 @@ impl Served {
             .unwrap();
         let others = Shared::new(Mutex::new(Others::content()));
 
+        certify(&database).await;
+
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let upstream = format!("http://{}", incoming.local_addr().unwrap());
         let state = others.clone();
@@ -237,6 +248,8 @@ impl Served {
         for name in ["membership", "referral", "accreditation"] {
             computed.insert(format!("upstream.{name}"), upstream.clone());
         }
+        let own = settings.iter().map(|(key, value)| (format!("service.{key}"), (*value).to_owned()));
+        computed.extend(own);
         let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
         let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ports.addresses().unwrap().grpc;

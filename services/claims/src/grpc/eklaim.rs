@@ -1,0 +1,283 @@
+//! What a hospital does with its claims beside coding them one by one; and both sides compared.
+
+use std::pin::Pin;
+
+use aws_lc_rs::digest;
+use chassis::{Call, Fields, Mutation, RequestId, time};
+use futures::{Stream, StreamExt, stream};
+use jiff::{ToSpan, Unit, civil::Date};
+use prost::Message as _;
+use proto::claims::v1::{self as pb, eklaim_service_server::EklaimService};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{
+    Claims,
+    claim_life::{Opened, data, named, take, unchanged},
+    claim_read::claim_id,
+    facility_scope, sep,
+    submit::{ROWS_UNDER_WAY, row_result},
+};
+use crate::{
+    error::Error,
+    life::Step,
+    store::{
+        self,
+        eklaim::{Period, Unsent},
+    },
+};
+
+const MOST_DAYS: i64 = 31;
+const MOST_DIFFERENCES: i64 = 1000;
+
+/// The key of one claim of a day, so that the day may be sent again under its key.
+fn key_of(day: &RequestId, claim_id: Uuid) -> String {
+    let hash = digest::digest(&digest::SHA256, day.to_string().as_bytes());
+    let hash = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("{hash}{}", claim_id.simple())
+}
+
+impl Claims {
+    async fn reedit(
+        &self,
+        call: &Call,
+        message: pb::ReeditClaimRequest,
+    ) -> Result<pb::ReeditClaimResponse, Error> {
+        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
+            return Ok(answer);
+        }
+        let seen = self.seen(call, id, Step::Reedit).await?;
+        self.grouper.reedit(&seen.sep_number).await?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        unchanged(&seen, &row)?;
+        let step = take(&mut row, Step::Reedit, call)?;
+        store::claim::save(write.connection(), &row, &step).await?;
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::ReeditClaimResponse { claim }).await?)
+    }
+
+    async fn withdraw(
+        &self,
+        call: &Call,
+        message: pb::WithdrawClaimRequest,
+    ) -> Result<pb::WithdrawClaimResponse, Error> {
+        let (request_id, id) = named(&message.request_id, &message.claim_id)?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        let step = take(&mut row, Step::Withdraw, call)?;
+        store::claim::save(write.connection(), &row, &step).await?;
+        let claim = Some(self.shown(&mut write, &row, call).await?);
+        Ok(write.commit(pb::WithdrawClaimResponse { claim }).await?)
+    }
+
+    async fn day_sent(
+        &self,
+        call: Call,
+        message: pb::SendDayRequest,
+    ) -> Result<impl Stream<Item = Result<pb::SendDayResponse, Status>> + Send + 'static, Status> {
+        let mut fields = Fields::new();
+        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
+        let day = fields.parse("discharged_on", vocabulary::date(&message.discharged_on));
+        fields.require(
+            "discharged_on",
+            day.is_none_or(|day| day <= call.today),
+            "must not lie in the future",
+        );
+        let care_type = sep::care_type(&mut fields, message.care_type);
+        fields.finish()?;
+        let own = call.caller.facility().unwrap_or_default().to_owned();
+        let unsent = match day {
+            Some(day) => store::eklaim::unsent(&self.db.pool, &own, day, care_type).await,
+            None => Ok(Vec::new()),
+        };
+        let claims = self.clone();
+        let submit = move |unsent: Unsent| {
+            let (claims, call) = (claims.clone(), call.part());
+            let key = request_id.as_ref().map(|day| key_of(day, unsent.claim_id)).unwrap_or_default();
+            let row = pb::SubmitClaimsRequest { request_id: key, claim_id: unsent.claim_id.to_string() };
+            async move {
+                let result = claims.submit_row(call, &row).await;
+                let row = row_result(row, result);
+                Ok(pb::SendDayResponse {
+                    claim_id: row.claim_id,
+                    sep_number: unsent.sep_number,
+                    state: row.state,
+                    pending: row.pending,
+                    reason: row.reason,
+                    message: row.message,
+                })
+            }
+        };
+        Ok(stream::iter(unsent.map_err(Error::from)?).map(submit).buffered(ROWS_UNDER_WAY))
+    }
+
+    async fn form(
+        &self,
+        call: &Call,
+        message: pb::GetClaimFormRequest,
+    ) -> Result<pb::GetClaimFormResponse, Error> {
+        let mut fields = Fields::new();
+        let Some(id) = claim_id(&mut fields, "claim_id", &message.claim_id) else {
+            return Err(fields.into());
+        };
+        let own = call.caller.facility();
+        let row = store::claim::get(&self.db.pool, id, own).await?.ok_or(Error::NoClaim)?;
+        let letter = store::sep::get(&self.db.pool, &row.sep_number, None).await?.ok_or(Error::NoSep)?;
+        let letter = sep::view(&letter)?;
+        let data = data(&row)?;
+        let grouping = row.grouping.as_deref().ok_or(Error::NotGrouped)?;
+        let grouping = pb::Grouping::decode(grouping).map_err(|_| Error::Unreadable("claim"))?;
+        let day = |at: &Option<prost_types::Timestamp>| {
+            at.as_ref().and_then(time::from_proto).map(time::today_at).ok_or(Error::Unreadable("claim"))
+        };
+        let (admitted, discharged) = (day(&data.admitted_at)?, day(&data.discharged_at)?);
+        let birth: Date = vocabulary::date(&data.birth_date).map_err(|_| Error::Unreadable("claim"))?;
+        let years = birth.until((Unit::Year, admitted)).map_or(0, |age| i32::from(age.get_years()));
+        let form = pb::ClaimForm {
+            sep_number: row.sep_number.clone(),
+            facility_code: row.facility_code.clone(),
+            medical_record_number: letter.medical_record_number,
+            state: row.state.into(),
+            care_type: row.care_type.into(),
+            entitled_class: letter.entitled_class,
+            admitted_on: admitted.to_string(),
+            discharged_on: discharged.to_string(),
+            stay_days: (discharged - admitted).get_days() + 1,
+            age_years: years,
+            age_days: (admitted - birth).get_days(),
+            intensive_care: data.icu_days > 0,
+            charges_rupiah: data.charges.as_ref().map_or(0, total),
+            claimed_rupiah: grouping.tariff_rupiah,
+            data: Some(pb::ClaimData { coder_nik: String::new(), ..data }),
+            grouping: Some(pb::Grouping { answer: String::new(), ..grouping }),
+        };
+        Ok(pb::GetClaimFormResponse { form: Some(form) })
+    }
+
+    async fn compared(
+        &self,
+        call: &Call,
+        message: pb::ReconcileClaimsRequest,
+    ) -> Result<pb::ReconcileClaimsResponse, Status> {
+        let mut fields = Fields::new();
+        let facility = facility_scope(&mut fields, call.caller.facility(), &message.facility_code);
+        let from = fields.parse("discharged_from", vocabulary::date(&message.discharged_from));
+        let to = fields.parse("discharged_to", vocabulary::date(&message.discharged_to));
+        let fits = from.zip(to).is_none_or(|(from, to)| {
+            from <= to && from.checked_add((MOST_DAYS - 1).days()).is_ok_and(|last| to <= last)
+        });
+        let asked = format!("discharged_from or later, at most {MOST_DAYS} days in all");
+        fields.require("discharged_to", fits, asked);
+        let (Some(from), Some(to), true) = (from, to, fits) else { return Err(fields.into()) };
+        fields.finish()?;
+        let period = Period { facility_code: facility.as_deref(), from, to };
+        let pool = &self.db.pool;
+        let days = store::eklaim::days(pool, &period).await.map_err(Error::from)?;
+        let differences =
+            store::eklaim::differences(pool, &period, MOST_DIFFERENCES).await.map_err(Error::from)?;
+        Ok(pb::ReconcileClaimsResponse {
+            differences_total: days.iter().map(|day| day.differences).sum(),
+            days: days
+                .into_iter()
+                .map(|day| pb::ReconciledDay {
+                    facility_code: day.facility_code,
+                    discharged_on: day.discharged_on.to_string(),
+                    eklaim_claims: day.eklaim_claims,
+                    eklaim_rupiah: day.eklaim_rupiah,
+                    vklaim_claims: day.vklaim_claims,
+                    vklaim_rupiah: day.vklaim_rupiah,
+                    differences: day.differences,
+                })
+                .collect(),
+            differences: differences
+                .into_iter()
+                .map(|one| pb::ReconciliationDifference {
+                    kind: one.kind,
+                    claim_id: one.claim_id.to_string(),
+                    sep_number: one.sep_number,
+                    facility_code: one.facility_code,
+                    discharged_on: one.discharged_on.to_string(),
+                    eklaim_rupiah: one.eklaim_rupiah,
+                    vklaim_rupiah: one.vklaim_rupiah,
+                })
+                .collect(),
+        })
+    }
+}
+
+/// The sum of all components; each is bounded, so that it fits.
+fn total(c: &pb::HospitalCharges) -> i64 {
+    [
+        c.non_surgical_procedure_rupiah,
+        c.surgical_procedure_rupiah,
+        c.consultation_rupiah,
+        c.expert_rupiah,
+        c.nursing_rupiah,
+        c.supporting_service_rupiah,
+        c.radiology_rupiah,
+        c.laboratory_rupiah,
+        c.blood_service_rupiah,
+        c.rehabilitation_rupiah,
+        c.room_rupiah,
+        c.intensive_care_rupiah,
+        c.drug_rupiah,
+        c.chronic_drug_rupiah,
+        c.chemotherapy_drug_rupiah,
+        c.device_rupiah,
+        c.consumable_rupiah,
+        c.device_rental_rupiah,
+    ]
+    .into_iter()
+    .sum()
+}
+
+#[tonic::async_trait]
+impl EklaimService for Claims {
+    async fn reedit_claim(
+        &self,
+        request: Request<pb::ReeditClaimRequest>,
+    ) -> Result<Response<pb::ReeditClaimResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.reedit(&call, message)).await?))
+    }
+
+    async fn withdraw_claim(
+        &self,
+        request: Request<pb::WithdrawClaimRequest>,
+    ) -> Result<Response<pb::WithdrawClaimResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.withdraw(&call, message)).await?))
+    }
+
+    type SendDayStream = Pin<Box<dyn Stream<Item = Result<pb::SendDayResponse, Status>> + Send>>;
+
+    async fn send_day(
+        &self,
+        request: Request<pb::SendDayRequest>,
+    ) -> Result<Response<Self::SendDayStream>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(Box::pin(self.day_sent(call, message)).await?)))
+    }
+
+    async fn get_claim_form(
+        &self,
+        request: Request<pb::GetClaimFormRequest>,
+    ) -> Result<Response<pb::GetClaimFormResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.form(&call, message)).await?))
+    }
+
+    async fn reconcile_claims(
+        &self,
+        request: Request<pb::ReconcileClaimsRequest>,
+    ) -> Result<Response<pb::ReconcileClaimsResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        Ok(Response::new(Box::pin(self.compared(&call, message)).await?))
+    }
+}
