@@ -2,13 +2,17 @@
 
 pub mod audit;
 
-use chassis::{Fields, Problem};
+use std::time::Duration;
+
+use chassis::{Fields, Problem, policy::Mistake};
 use jiff::civil::Date;
 use proto::claims::v1::Reason;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{follow_up, grouper::Ungroupable, life::NotNow, sep::Refusal};
+use crate::{
+    coder, dispute::Body, filing::Standing, follow_up, grouper::Ungroupable, life::NotNow, sep::Refusal,
+};
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,173 @@ pub enum Error {
     /// About audits.
     #[error(transparent)]
     Audit(#[from] audit::Refused),
+    /// Everything that speaks against a change of a SEP.
+    #[error("the SEP cannot be changed so")]
+    SepChangeRefused(Vec<Refusal>),
+    /// The SEP led to letters that are open or used: their numbers.
+    #[error(
+        "the SEP led to letters that are open or used; cancel the SEPs that used them, then the letters, then this SEP"
+    )]
+    SepHasFollowUps(Vec<String>),
+    /// The SEP or letter has another version by now: that one.
+    #[error("it was changed since it was read; read it again and repeat the change")]
+    VersionOutdated(i32),
+    /// The patient left, so the class upgrade is fixed.
+    #[error(
+        "the patient was discharged, so the class upgrade is fixed; leave it as it is, or correct the discharge"
+    )]
+    SepDischarged,
+    /// The discharge contradicts the SEP.
+    #[error("the discharge contradicts its SEP in these fields: {}", .0.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", "))]
+    DischargeContradictsSep(Vec<(&'static str, &'static str)>),
+    /// There is no such letter, or it is another's.
+    #[error("there is no such letter of yours; check the number, or look for it with ListFollowUps")]
+    NoFollowUp,
+    /// Everything that speaks against a letter.
+    #[error("the letter cannot be made so: {}; correct day, clinic or kind", .0.iter().map(|against| against.name()).collect::<Vec<_>>().join(", "))]
+    FollowUpNotAllowed(Vec<follow_up::Against>),
+    /// The SEP led to an open letter of this kind for this clinic: its number.
+    #[error(
+        "the SEP led to an open letter of this kind for this clinic; change that letter, or cancel it first"
+    )]
+    FollowUpExists(String),
+    /// The letter is cancelled.
+    #[error("the letter is cancelled; issue a new one")]
+    FollowUpCancelled,
+    /// The letter was used: by which SEP.
+    #[error("a SEP cites the letter; leave it as it is, or cancel that SEP first")]
+    FollowUpUsed(String),
+    /// The serials of the month are used up.
+    #[error("the facility has used up its letter numbers of the month; report this to BPJS Kesehatan")]
+    FollowUpNumbersExhausted,
+    /// There is no such request for approval, or it is another's.
+    #[error("there is no such request for approval; check the id, or look for it with ListSepApprovals")]
+    NoApproval,
+    /// There is one that is undecided or holds: its id.
+    #[error("an approval was asked for that is undecided or holds; wait for the decision, or issue the SEP")]
+    ApprovalExists(Uuid),
+    /// None is needed.
+    #[error("no approval of this kind is needed for this day and kind of care; issue the SEP")]
+    ApprovalNotNeeded,
+    /// The request was decided: how.
+    #[error("the request was decided before; make a new one if another decision is needed")]
+    ApprovalDecided(&'static str),
+    /// There is no such dispute, or it is not the caller's to see.
+    #[error("there is no such dispute that you may see; check the id, or look for it with ListDisputes")]
+    NoDispute,
+    /// Too few rounds for a dispute.
+    #[error(
+        "the claim has had {rounds} rounds of pending and a dispute needs {needed}; answer the open round"
+    )]
+    DisputeTooEarly {
+        /// Rounds so far.
+        rounds: i32,
+        /// Rounds needed.
+        needed: i32,
+    },
+    /// No further dispute.
+    #[error("the claim has been disputed as often as it may be; answer the open round, or correct the claim")]
+    DisputesUsedUp,
+    /// Another body decides.
+    #[error("another body decides this dispute; leave it to that body")]
+    DisputeOfAnotherBody(Body),
+    /// There is no such filing, or it is another's.
+    #[error("there is no such filing of yours; check the id, or look for it with ListFilings")]
+    NoFiling,
+    /// Nothing to file.
+    #[error(
+        "nothing of this month was submitted that is not filed already; submit the claims of the month first"
+    )]
+    NothingToFile,
+    /// The recapitulation differs.
+    #[error(
+        "the recapitulation is not what is held here; find the difference, submit what is missing, and file again"
+    )]
+    RecapitulationDiffers {
+        /// Claims held here.
+        claims: usize,
+        /// Their amount.
+        rupiah: i64,
+    },
+    /// Completeness was stated, or is by silence.
+    #[error("completeness counts as stated already; leave it, later faults are a matter of verification")]
+    CompletenessStated(Standing, Date),
+    /// There is no such batch, or it is another's.
+    #[error("there is no such batch of yours; check the id, or look for it with ListBatches")]
+    NoBatch,
+    /// The facility has an open batch.
+    #[error("the facility has an open batch; post to that one, or close it first")]
+    BatchIsOpen(Uuid),
+    /// The batch is in another state.
+    #[error("the batch is {0}; post to it while it is open, pay it when it is closed")]
+    BatchStateWrong(&'static str),
+    /// The batch would be too large.
+    #[error("the batch would hold more claims than one may; close it, and open another for the rest")]
+    BatchFull(i64),
+    /// The batch is empty.
+    #[error("the batch holds no claim; post claims to it before it is closed")]
+    BatchEmpty,
+    /// Claims that cannot be posted: field and what is against it.
+    #[error("{} of the claims cannot be posted; leave them out, or have the cause removed", .0.len())]
+    ClaimsNotPostable(Vec<(String, String)>),
+    /// The claim is in a batch.
+    #[error("the claim is in a batch; pay it with that batch")]
+    ClaimInBatch(Uuid),
+    /// Another amount is due.
+    #[error("the amount is not what is due for the batch; pay what is due")]
+    PaymentNotDue(i64),
+    /// The audit reference belongs to another recovery.
+    #[error("the audit reference belongs to another recovery; use one reference for each")]
+    AuditReferenceUsed,
+    /// More than was paid.
+    #[error("more would be recovered than was paid for the claim; correct the amount")]
+    RecoveryTooHigh(i64),
+    /// A set of rules with mistakes.
+    #[error("the set of rules has mistakes, and what holds stays as it is: {}", told(.0))]
+    RuleSetInvalid(Vec<Mistake>),
+    /// Another text under the same version.
+    #[error("another text was activated as version {0}; give the set a version of its own")]
+    RuleSetVersionUsed(String),
+    /// An activated set that this program does not understand.
+    #[error(
+        "the set of rules that holds cannot be read by this version of the service; try again in a moment"
+    )]
+    RuleSetUnreadable(i64),
+    /// More claims than one backtest judges.
+    #[error("the period has more claims than one backtest judges; choose a shorter one")]
+    BacktestTooLarge(i64),
+    /// The coder may not code here on the day of coding.
+    #[error(
+        "the coder of the claim has no certificate that holds at this facility today; have a certified coder code it, or have the certificate registered by the Ministry of Health"
+    )]
+    CoderNotCertified(coder::Standing),
+    /// The facility of a certificate is none that sends claims.
+    #[error(
+        "the facility is not registered at referral level, where coders code claims; correct its code, or have it registered with its kind and class"
+    )]
+    NotReferralLevel,
+    /// There is no such certificate.
+    #[error("there is no such certificate; look for it with ListCoders")]
+    NoCertificate,
+    /// The certificate is registered already.
+    #[error(
+        "a certificate of this number is registered at this facility already; read it with ListCoders, or revoke it first"
+    )]
+    CertificateExists,
+    /// The certificate is revoked already.
+    #[error("the certificate is revoked already; register a new one when the coder is certified again")]
+    CertificateRevoked(Date),
+    /// The external grouper refused a method.
+    #[error("the grouper refused {method}; look up its error number, correct the claim, and repeat")]
+    GrouperRefused {
+        /// The method.
+        method: &'static str,
+        /// Its number for the refusal.
+        error_no: String,
+    },
+    /// The claim was changed meanwhile.
+    #[error("the claim was changed by somebody else meanwhile; read it, and repeat with a new request_id")]
+    ClaimChanged,
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -100,7 +271,8 @@ impl From<sqlx::Error> for Error {
             Some("audit_frame_once") => Self::Audit(audit::Refused::FrameExists(None)),
             Some("sep_numbers_exhausted") => Self::SepNumbersExhausted,
             Some("follow_up_numbers_exhausted") => Self::FollowUpNumbersExhausted,
-            Some("claim_payment_reference") => Self::PaymentReferenceUsed,
+            Some("payment_reference_once") => Self::PaymentReferenceUsed,
+            Some("recovery_audit_reference") => Self::AuditReferenceUsed,
             Some("coder_certificate_once") => Self::CertificateExists,
             _ => Self::Database(error),
         }
@@ -195,6 +367,16 @@ fn names<T>(why: &[T], name: impl Fn(&T) -> &'static str) -> String {
     why.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
+/// The first mistakes of a set, in words.
+fn told(mistakes: &[Mistake]) -> String {
+    let first: Vec<_> = mistakes
+        .iter()
+        .take(3)
+        .map(|mistake| format!("line {}: {}", mistake.line, mistake.message))
+        .collect();
+    first.join("; ")
+}
+
 fn short(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("REASON_")
 }
@@ -258,6 +440,77 @@ impl From<Error> for Problem {
             }
             Error::PaymentReferenceUsed => of(Reason::PaymentReferenceUsed),
             Error::Audit(refused) => refused.into(),
+            Error::SepHasFollowUps(numbers) => {
+                of(Reason::SepHasFollowUps).with("follow_up_numbers", numbers.join(","))
+            }
+            Error::VersionOutdated(version) => of(Reason::VersionOutdated).with("version", version),
+            Error::SepDischarged => of(Reason::SepDischarged),
+            Error::DischargeContradictsSep(fields) => {
+                fields.into_iter().fold(of(Reason::DischargeContradictsSep), |problem, (field, text)| {
+                    problem.field(field, text)
+                })
+            }
+            Error::NoFollowUp => Self::not_found("letter", message),
+            Error::FollowUpNotAllowed(against) => of(Reason::FollowUpNotAllowed)
+                .with("reasons", names(&against, |a| a.name()).replace(", ", ",")),
+            Error::FollowUpExists(number) => of(Reason::FollowUpExists).with("follow_up_number", number),
+            Error::FollowUpCancelled => of(Reason::FollowUpCancelled),
+            Error::FollowUpUsed(number) => of(Reason::FollowUpUsed).with("sep_number", number),
+            Error::FollowUpNumbersExhausted => of(Reason::FollowUpNumbersExhausted),
+            Error::NoApproval => Self::not_found("approval", message),
+            Error::ApprovalExists(id) => of(Reason::ApprovalExists).with("approval_id", id),
+            Error::ApprovalNotNeeded => of(Reason::ApprovalNotNeeded),
+            Error::ApprovalDecided(decision) => of(Reason::ApprovalDecided).with("decision", decision),
+            Error::NoDispute => Self::not_found("dispute", message),
+            Error::DisputeTooEarly { rounds, needed } => {
+                of(Reason::DisputeTooEarly).with("rounds", rounds).with("needed", needed)
+            }
+            Error::DisputesUsedUp => of(Reason::DisputesUsedUp),
+            Error::DisputeOfAnotherBody(body) => of(Reason::DisputeOfAnotherBody).with("body", body.name()),
+            Error::NoFiling => Self::not_found("filing", message),
+            Error::NothingToFile => of(Reason::NothingToFile),
+            Error::RecapitulationDiffers { claims, rupiah } => {
+                of(Reason::RecapitulationDiffers).with("claims", claims).with("claims_rupiah", rupiah)
+            }
+            Error::CompletenessStated(standing, on) => {
+                of(Reason::CompletenessStated).with("state", standing.name()).with("on", on)
+            }
+            Error::NoBatch => Self::not_found("batch", message),
+            Error::BatchIsOpen(batch_id) => of(Reason::BatchIsOpen).with("batch_id", batch_id),
+            Error::BatchStateWrong(state) => of(Reason::BatchStateWrong).with("state", state),
+            Error::BatchFull(most) => of(Reason::BatchFull).with("most", most),
+            Error::BatchEmpty => of(Reason::BatchEmpty),
+            Error::ClaimsNotPostable(claims) => {
+                // As Fields does: what is told must fit into the trailers of the answer.
+                let told = claims.into_iter().take(40);
+                told.fold(of(Reason::ClaimsNotPostable), |problem, (field, text)| problem.field(field, text))
+            }
+            Error::ClaimInBatch(batch_id) => of(Reason::ClaimInBatch).with("batch_id", batch_id),
+            Error::PaymentNotDue(due) => of(Reason::PaymentNotDue).with("due_rupiah", due),
+            Error::AuditReferenceUsed => of(Reason::AuditReferenceUsed),
+            Error::RecoveryTooHigh(left) => of(Reason::RecoveryTooHigh).with("left_rupiah", left),
+            Error::RuleSetInvalid(mistakes) => mistakes.into_iter().fold(
+                Self::new(Code::InvalidArgument, Reason::RuleSetInvalid.as_str_name(), message),
+                |problem, mistake| {
+                    problem.field(format!("{} line {}", mistake.file, mistake.line), mistake.message)
+                },
+            ),
+            Error::RuleSetVersionUsed(version) => of(Reason::RuleSetVersionUsed).with("version", version),
+            Error::RuleSetUnreadable(activation_id) => {
+                Self::new(Code::Unavailable, Reason::RuleSetUnreadable.as_str_name(), message)
+                    .with("activation_id", activation_id)
+                    .retry_after(Duration::from_secs(5))
+            }
+            Error::BacktestTooLarge(most) => of(Reason::BacktestTooLarge).with("most", most),
+            Error::CoderNotCertified(standing) => of(Reason::CoderNotCertified).with("standing", standing),
+            Error::NotReferralLevel => of(Reason::FacilityNotReferralLevel),
+            Error::NoCertificate => Self::not_found("certificate", message),
+            Error::CertificateExists => of(Reason::CoderCertificateExists),
+            Error::CertificateRevoked(since) => of(Reason::CoderCertificateRevoked).with("revoked_on", since),
+            Error::GrouperRefused { method, error_no } => {
+                of(Reason::GrouperRefused).with("method", method).with("error_no", error_no)
+            }
+            Error::ClaimChanged => Self::new(Code::Aborted, Reason::ClaimChanged.as_str_name(), message),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

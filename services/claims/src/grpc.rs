@@ -3,24 +3,33 @@
 mod audit;
 mod audit_frame;
 mod audit_work;
+mod batch;
+mod cited;
 mod claim;
 mod claim_data;
 mod claim_detail;
 mod claim_life;
 mod claim_read;
 mod claim_settle;
+mod coder;
 mod coding_review;
+mod dispute;
+mod eklaim;
+mod filing;
+mod follow_up;
 mod issue;
 mod penalty;
-mod sep;
-mod submit;
-mod view;
-
-mod batch;
-mod dispute;
-mod filing;
 mod recovery;
+mod rule;
+mod rule_facts;
+mod sep;
+mod sep_approval;
+mod sep_fields;
+mod sep_life;
 mod settlement;
+mod submit;
+mod verification;
+mod view;
 mod work;
 
 use std::sync::Arc;
@@ -33,8 +42,11 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-pub(crate) use self::{coder::Coders, submit::Submissions};
-use crate::{clock, coder::Duty, edits::Edits, grouper, grouping::Grouper, sep::Rules, special, tariff};
+pub(crate) use self::{coder::Coders, rule::Rules, submit::Submissions, verification::RuleSets};
+use crate::{
+    accident, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes, filing as filings,
+    follow_up as letters, grouper, grouping::Grouper, payment, special, tariff, work as works,
+};
 
 /// What law fixes, as dated data.
 pub(crate) struct Policies {
@@ -44,6 +56,14 @@ pub(crate) struct Policies {
     pub(crate) groups: Dated<grouper::Table>,
     pub(crate) tariff: Dated<tariff::Table>,
     pub(crate) audit: Dated<AuditRules>,
+    pub(crate) follow_up: Dated<letters::Rules>,
+    pub(crate) accident: Dated<accident::Rules>,
+    pub(crate) dispute: Dated<disputes::Rules>,
+    pub(crate) filing: Dated<filings::Calendar>,
+    pub(crate) penalty: Dated<payment::Penalty>,
+    pub(crate) bands: Dated<works::Bands>,
+    pub(crate) coder: Dated<Duty>,
+    pub(crate) special: Dated<special::Table>,
 }
 
 /// Answers for SEPs.

@@ -8,29 +8,42 @@
 //!   in-patient order or internal referral; [`accident`], [`supplement`]: who pays first, and the SEPs of one accident;
 //!   [`penalty`], [`discharge`]: what a reactivated member owes, and when an in-patient left
 //! - [`episode`], [`codes`]: the coded episode; ranges of codes
-//! - [`grouper`], [`tariff`]: its INA-CBG package, and what that is worth
+//! - [`grouper`], [`tariff`], [`special`]: its INA-CBG package, what that is worth, and what is paid beside it
+//! - [`grouping`]: the table, or an e-Klaim web service, behind one interface
+//! - [`coder`]: whether who coded it may
 //! - [`rules`]: what is known to lead to pending, and the tracers: sets of rules as data
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
 //! - [`audit`], [`frame`], [`draw`], [`quarter`]: the audit of settled claims; [`accuracy`]: of their coding
+//! - [`dispute`], [`work`]: disputes and their decision; who owes a step for how long
+//! - [`filing`], [`payment`], [`ledger`], [`reconcile`]: completeness, batches, double entry, reconciliation to zero
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
+pub mod accident;
 pub mod accuracy;
+pub mod approval;
 pub mod audit;
 pub mod clock;
 pub mod coder;
 pub mod codes;
 pub mod config;
+pub mod discharge;
+pub mod dispute;
 pub mod draw;
-pub mod edits;
 pub mod episode;
 pub mod error;
+pub mod filing;
+pub mod follow_up;
 pub mod frame;
 pub mod grouper;
 pub mod grouping;
 mod grpc;
 pub mod ledger;
 pub mod life;
+pub mod payment;
+pub mod penalty;
 pub mod quarter;
+pub mod reconcile;
+pub mod rules;
 pub mod sep;
 pub mod special;
 pub mod store;
@@ -44,7 +57,11 @@ use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
     claims::v1::{
         audit_service_server::AuditServiceServer, claim_service_server::ClaimServiceServer,
-        sep_service_server::SepServiceServer,
+        coder_service_server::CoderServiceServer, dispute_service_server::DisputeServiceServer,
+        eklaim_service_server::EklaimServiceServer, follow_up_service_server::FollowUpServiceServer,
+        rule_service_server::RuleServiceServer, sep_approval_service_server::SepApprovalServiceServer,
+        sep_service_server::SepServiceServer, settlement_service_server::SettlementServiceServer,
+        work_service_server::WorkServiceServer,
     },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
@@ -95,6 +112,14 @@ impl chassis::Service for Claims {
             groups: policy!("cbg.toml"),
             tariff: policy!("tariff.toml"),
             audit: policy!("audit.toml"),
+            follow_up: policy!("follow-up.toml"),
+            accident: policy!("accident.toml"),
+            dispute: policy!("dispute.toml"),
+            filing: policy!("filing.toml"),
+            penalty: policy!("settlement.toml"),
+            bands: policy!("work.toml"),
+            coder: policy!("coder.toml"),
+            special: policy!("special.toml"),
         });
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);
@@ -106,6 +131,10 @@ impl chassis::Service for Claims {
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: accreditation.clone(),
         };
+        let audits = grpc::Audits { db: db.clone(), policies: policies.clone() };
+        let follow_ups = grpc::FollowUps { db: db.clone(), policies: policies.clone() };
+        let approvals = grpc::Approvals { db: db.clone(), policies: policies.clone() };
+        let rules = grpc::Rules { db: db.clone(), policies: policies.clone() };
         let kind = grpc::Submissions { policies: policies.clone() };
         let (submissions, submitting) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
         let coders = grpc::Coders { db: db.clone(), policies: policies.clone(), accreditation };
@@ -116,9 +145,16 @@ impl chassis::Service for Claims {
         let claims = grpc::Claims { db, policies, submissions, grouper };
         Ok(chassis::Parts::new()
             .serve(SepServiceServer::new(seps))
+            .serve(FollowUpServiceServer::new(follow_ups))
+            .serve(SepApprovalServiceServer::new(approvals))
             .serve(ClaimServiceServer::new(claims.clone()))
-            .serve(EklaimServiceServer::new(claims))
+            .serve(EklaimServiceServer::new(claims.clone()))
             .serve(CoderServiceServer::new(coders))
+            .serve(RuleServiceServer::new(rules))
+            .serve(DisputeServiceServer::new(claims.clone()))
+            .serve(WorkServiceServer::new(claims.clone()))
+            .serve(SettlementServiceServer::new(claims))
+            .serve(AuditServiceServer::new(audits))
             .task("submissions", submitting))
     }
 }

@@ -2,7 +2,19 @@
 
 pub mod audit;
 pub mod audit_frame;
+pub mod batch;
 pub mod claim;
+pub mod coder;
 pub mod coding_review;
+pub mod dispute;
+pub mod eklaim;
+pub mod filing;
+pub mod follow_up;
+pub mod ledger;
+pub mod recovery;
+pub mod rules;
 pub mod sep;
+pub mod sep_approval;
+pub mod sep_life;
 pub mod submission;
+pub mod work;

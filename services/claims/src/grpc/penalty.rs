@@ -64,6 +64,9 @@ impl Seps {
             procedures: Vec::new(),
             has_sitb_number: false,
             documents: Vec::new(),
+            adl_sub_acute: 0,
+            adl_chronic: 0,
+            special: Vec::new(),
         };
         let Ok(package) = self.policies.groups.on(day)?.group(&episode) else { return Ok(None) };
         let hospital = Hospital {

@@ -14,18 +14,19 @@ use uuid::Uuid;
 
 use super::{
     Claims, Policies,
-    claim_life::{came_back, episode, named, pended, question_of, take, wrong},
+    claim_life::{came_back, named, pended, question_of, take, wrong},
+    verification,
     view::{self, life},
 };
 use crate::{
     clock,
-    edits::{Context, Edits, Finding},
-    episode::Episode,
     error::Error,
     life::{Life, Step},
+    rules::Verdict,
     store::{
+        self,
         claim::{Pending, Row},
-        submission::{self, Final, Submitted, Visits},
+        submission::{self, Final, Submitted},
     },
 };
 
@@ -141,48 +142,48 @@ impl Batched for Submissions {
                 Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
             }
         }
-        let visits = visits(connection, &ready).await?;
-        let mut written = Vec::with_capacity(ready.len());
-        for ((place, call, ready), earlier_visits) in ready.into_iter().zip(visits) {
-            match self.decide(ready, call, &earlier_visits) {
+        let ids: Vec<_> = ready.iter().map(|(_, _, ready)| ready.row.claim_id).collect();
+        let mut judged = verification::verify_all(connection, &self.policies.rules, &ids).await?;
+        let (mut written, mut tracers) = (Vec::with_capacity(ready.len()), Vec::new());
+        for (place, call, ready) in ready {
+            let claim_id = ready.row.claim_id;
+            let decided = match judged.remove(&claim_id).unwrap_or(Err(Error::NoClaim)) {
+                Ok(judged) => {
+                    tracers.extend(verification::tracer_results(claim_id, &judged.verdict));
+                    self.decide(ready, call, &judged.verdict)
+                }
+                Err(error) => Err(error),
+            };
+            match decided {
                 Ok((submitted, answer, events)) => {
                     written.push(submitted);
                     outcomes[place] = Some(Outcome::Written(answer, events));
                 }
-                Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
+                Err(error) => {
+                    tracers.retain(|result| result.claim_id != claim_id);
+                    outcomes[place] = Some(Outcome::Refused(error));
+                }
             }
         }
-        if !written.is_empty() {
+        if let Some(first) = written.first() {
+            let at = first.step.taken_at;
             submission::save(connection, &written).await?;
+            store::rules::keep_tracers(connection, at, &tracers).await?;
         }
         Ok(outcomes.into_iter().flatten().collect())
     }
 }
 
 /// A claim that may be submitted now.
-struct Ready<'a> {
+struct Ready {
     row: Row,
     was: Life,
     letter: pb::Sep,
-    episode: Episode,
-    edits: &'a Edits,
-}
-
-impl Ready<'_> {
-    fn is_emergency(&self) -> bool {
-        self.letter.entry() == pb::Entry::Emergency
-    }
-
-    /// The first day to look back to for earlier visits.
-    fn look_back(&self) -> Option<Date> {
-        let Self { edits, episode, letter, row, .. } = self;
-        edits.look_back(episode.care, &letter.poli_code, self.is_emergency(), row.service_date)
-    }
 }
 
 impl Submissions {
-    /// What needs no look at anything else: the state, the filing limit, the coded episode.
-    fn ready(&self, found: Final, call: &Call) -> Result<Ready<'_>, Error> {
+    /// What needs no look at anything else: the state and the filing limit.
+    fn ready(&self, found: Final, call: &Call) -> Result<Ready, Error> {
         let row = found.claim;
         let was = life(&row)?;
         was.take(Step::Submit { found: false }).map_err(|refused| wrong(&row, refused))?;
@@ -192,29 +193,21 @@ impl Submissions {
             return Err(Error::Void(limit));
         }
         let letter = pb::Sep::decode(found.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
-        let episode = episode(&row)?;
-        let edits = &self.policies.edits.on(row.service_date)?.rule;
-        Ok(Ready { row, was, letter, episode, edits })
+        Ok(Ready { row, was, letter })
     }
 
     /// What becomes of the claim, what its sender is answered, and the events that tell of it.
     fn decide(
         &self,
-        ready: Ready<'_>,
+        ready: Ready,
         call: &Call,
-        earlier_visits: &[Date],
+        verdict: &Verdict,
     ) -> Result<(Submitted, pb::SubmitClaimResponse, Vec<Event>), Error> {
-        let findings = ready.edits.run(&Context {
-            episode: &ready.episode,
-            service_date: ready.row.service_date,
-            clinic: &ready.letter.poli_code,
-            emergency: ready.is_emergency(),
-            earlier_visits,
-        });
-        let Ready { mut row, was, letter, .. } = ready;
-        let step = take(&mut row, Step::Submit { found: !findings.is_empty() }, call)?;
-        if let Some(first) = findings.first() {
-            row.pending_reason = Some(first.reason as i16);
+        let Ready { mut row, was, letter } = ready;
+        let found = verdict.reason();
+        let step = take(&mut row, Step::Submit { found: found.is_some() }, call)?;
+        if let Some(reason) = found {
+            row.pending_reason = Some(reason as i16);
         }
         let mut events = Vec::new();
         if was.asked.is_some() {
@@ -225,7 +218,7 @@ impl Submissions {
             let event = submitted(&row, &letter, call.today);
             events.push(Event::new(&event.claim_id, &event));
         }
-        let question = (!findings.is_empty()).then(|| question_of(&row, call, question(findings)));
+        let question = found.map(|_| question_of(&row, call, verification::question(verdict)));
         if let Some(question) = &question {
             let event = pended(&row, question);
             events.push(Event::new(&event.claim_id, &event));
@@ -243,51 +236,6 @@ impl Submissions {
         let claim = Some(view::claim(&row, &self.policies, call, &open, &[])?);
         let closed = was.asked.map(|_| was.round);
         Ok((Submitted { claim: row, step, closed, question }, pb::SubmitClaimResponse { claim }, events))
-    }
-}
-
-/// For each claim the days of the earlier visits that its edits look at.
-async fn visits(
-    connection: &mut PgConnection,
-    ready: &[(usize, &Call, Ready<'_>)],
-) -> sqlx::Result<Vec<Vec<Date>>> {
-    let mut visits = vec![Vec::new(); ready.len()];
-    let (places, asked): (Vec<_>, Vec<_>) = ready
-        .iter()
-        .enumerate()
-        .filter_map(|(place, (_, _, ready))| {
-            let visits = Visits {
-                member_id: ready.row.member_id,
-                facility_code: &ready.row.facility_code,
-                clinic: &ready.letter.poli_code,
-                from: ready.look_back()?,
-                before: ready.row.service_date,
-            };
-            Some((place, visits))
-        })
-        .unzip();
-    if !asked.is_empty() {
-        for (of, day) in submission::visits(connection, &asked).await? {
-            visits[places[of]].push(day);
-        }
-    }
-    Ok(visits)
-}
-
-fn question(findings: Vec<Finding>) -> pb::Pending {
-    let told: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
-    pb::Pending {
-        detail: told.join("; "),
-        findings: findings
-            .into_iter()
-            .map(|finding| pb::Finding {
-                edit_id: finding.edit_id,
-                reason: finding.reason as i32,
-                message: finding.message,
-                cure: finding.cure,
-            })
-            .collect(),
-        ..pb::Pending::default()
     }
 }
 

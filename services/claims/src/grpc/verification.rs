@@ -4,7 +4,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chassis::policy::Mistake;
-use jiff::Timestamp;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
 use tokio::sync::Mutex;
@@ -112,17 +111,31 @@ pub(super) async fn parse(file: String, text: String) -> Result<Result<RuleSet, 
     parsed.map_err(|_| Error::Unreadable("rule set"))
 }
 
+/// Judges claims as they are stored, with the sets that hold for each; one that cannot be judged says why.
+pub(super) async fn verify_all(
+    connection: &mut PgConnection,
+    rule_sets: &RuleSets,
+    claim_ids: &[Uuid],
+) -> sqlx::Result<HashMap<Uuid, Result<Judged, Error>>> {
+    let mut judged = HashMap::with_capacity(claim_ids.len());
+    for seen in store::rules::seen(&mut *connection, claim_ids).await? {
+        let one = match rule_sets.of(connection, &seen.activations).await {
+            Ok(sets) => rule_facts::facts(&seen).map(|facts| Judged { verdict: judge(&sets, &facts), sets }),
+            Err(error) => Err(error),
+        };
+        judged.insert(seen.claim_id, one);
+    }
+    Ok(judged)
+}
+
 /// Judges a claim as it is stored.
 pub(super) async fn verify(
     connection: &mut PgConnection,
     rule_sets: &RuleSets,
     claim_id: Uuid,
 ) -> Result<Judged, Error> {
-    let seen = store::rules::seen(&mut *connection, &[claim_id]).await?;
-    let seen = seen.into_iter().next().ok_or(Error::NoClaim)?;
-    let sets = rule_sets.of(connection, &seen.activations).await?;
-    let facts = rule_facts::facts(&seen)?;
-    Ok(Judged { verdict: judge(&sets, &facts), sets })
+    let mut judged = verify_all(connection, rule_sets, &[claim_id]).await?;
+    judged.remove(&claim_id).unwrap_or(Err(Error::NoClaim))
 }
 
 fn judge(sets: &[Arc<RuleSet>; 2], facts: &Facts) -> Verdict {
@@ -133,26 +146,16 @@ fn judge(sets: &[Arc<RuleSet>; 2], facts: &Facts) -> Verdict {
     verdict
 }
 
-/// Keeps what the tracers said of a claim that is submitted.
-pub(super) async fn keep(
-    connection: &mut PgConnection,
-    claim_id: Uuid,
-    verdict: &Verdict,
-    at: Timestamp,
-) -> Result<(), Error> {
-    let results: Vec<_> = verdict
-        .tracers
-        .iter()
-        .filter_map(|(rule, outcome)| {
-            let outcome = match outcome {
-                Outcome::Clear => 1,
-                Outcome::Fires => 2,
-                _ => return None,
-            };
-            Some(TracerResult { claim_id, rule_id: rule.id.clone(), rule_version: rule.version, outcome })
-        })
-        .collect();
-    Ok(store::rules::keep_tracers(connection, at, &results).await?)
+/// What the tracers said of a claim that is submitted, to be kept.
+pub(super) fn tracer_results(claim_id: Uuid, verdict: &Verdict) -> impl Iterator<Item = TracerResult> + '_ {
+    verdict.tracers.iter().filter_map(move |(rule, outcome)| {
+        let outcome = match outcome {
+            Outcome::Clear => 1,
+            Outcome::Fires => 2,
+            _ => return None,
+        };
+        Some(TracerResult { claim_id, rule_id: rule.id.clone(), rule_version: rule.version, outcome })
+    })
 }
 
 /// Keeps by which bill the claim is found again.

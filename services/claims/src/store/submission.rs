@@ -1,6 +1,6 @@
 //! Submissions of many claims at once: one statement reads them, one writes what they changed.
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -59,47 +59,6 @@ pub async fn lock(
         };
     }
     Ok(if claims.len() == 1 { locked!("for update of c") } else { locked!("for update of c skip locked") })
-}
-
-/// Days on which members had an out-patient SEP at a clinic.
-#[derive(Debug)]
-pub struct Visits<'a> {
-    /// Member.
-    pub member_id: Uuid,
-    /// Facility.
-    pub facility_code: &'a str,
-    /// Clinic.
-    pub clinic: &'a str,
-    /// First day.
-    pub from: Date,
-    /// The day after the last.
-    pub before: Date,
-}
-
-/// The days of several such questions, each with the place of its question, from 0.
-pub async fn visits(
-    connection: &mut PgConnection,
-    asked: &[Visits<'_>],
-) -> Result<Vec<(usize, Date)>, sqlx::Error> {
-    let text = |of: fn(&Visits<'_>) -> String| asked.iter().map(of).collect::<Vec<_>>();
-    let days = |of: fn(&Visits<'_>) -> Date| asked.iter().map(|one| of(one).to_sqlx()).collect::<Vec<_>>();
-    let rows = sqlx::query!(
-        r#"select place as "place!", s.service_date
-           from unnest($1::uuid[], $2::text[], $3::text[], $4::date[], $5::date[]) with ordinality
-                as asked (member_id, facility_code, clinic, from_day, before_day, place)
-           join sep s on s.member_id = asked.member_id and s.facility_code = asked.facility_code
-                and s.service_date >= from_day and s.service_date < before_day and s.clinic = asked.clinic
-                and s.care_type = 2 and not s.emergency and s.cancelled_at is null"#,
-        &asked.iter().map(|one| one.member_id).collect::<Vec<_>>(),
-        &text(|one| one.facility_code.to_owned()),
-        &text(|one| one.clinic.to_owned()),
-        &days(|one| one.from) as &[jiff_sqlx::Date],
-        &days(|one| one.before) as &[jiff_sqlx::Date],
-    )
-    .fetch_all(connection)
-    .await?;
-    let place = |place: i64| usize::try_from(place - 1).unwrap_or(usize::MAX);
-    Ok(rows.into_iter().map(|row| (place(row.place), row.service_date.to_jiff())).collect())
 }
 
 /// Writes what submissions changed: claims, steps, and the rounds that they closed and opened.

@@ -19,8 +19,8 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
-        self as pb, claim_service_client::ClaimServiceClient,
-        follow_up_service_client::FollowUpServiceClient,
+        self as pb, claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
+        eklaim_service_client::EklaimServiceClient, follow_up_service_client::FollowUpServiceClient,
         sep_approval_service_client::SepApprovalServiceClient, sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
@@ -215,14 +215,18 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings of the service itself, beside its defaults.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        chassis::tls::install_provider();
         Self::start_with([]).await
     }
 
     /// Served with further settings.
     pub(crate) async fn start_with(more: impl IntoIterator<Item = (String, String)>) -> Self {
-        static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
-        let telemetry =
-            TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap());
+        let telemetry = telemetry_once();
         let stop = CancellationToken::new();
         let database = testing::database("claims", &[&chassis::db::MIGRATOR, Claims::migrations().unwrap()])
             .await
@@ -443,5 +447,271 @@ impl Served {
         caller: &'static str,
     ) -> pb::audit_service_client::AuditServiceClient<Named1> {
         pb::audit_service_client::AuditServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+}
+
+impl Served {
+    pub(crate) fn follow_ups(&self, caller: &'static str) -> FollowUpServiceClient<Named1> {
+        FollowUpServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn approvals(&self, caller: &'static str) -> SepApprovalServiceClient<Named1> {
+        SepApprovalServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    /// Asks for the approval that a SEP needs.
+    pub(crate) async fn asked(
+        &self,
+        wish: &pb::IssueSepRequest,
+        kind: pb::SepApprovalKind,
+    ) -> Result<pb::SepApproval, Status> {
+        let request = pb::RequestSepApprovalRequest {
+            request_id: key(),
+            kind: kind.into(),
+            member_id: wish.member_id.clone(),
+            service_date: wish.service_date.clone(),
+            care_type: wish.care_type,
+            note: "public holiday".into(),
+        };
+        let asked = self.approvals(HOSPITAL).request_sep_approval(request).await?;
+        Ok(asked.into_inner().approval.unwrap())
+    }
+
+    /// Decides on a request for approval.
+    pub(crate) async fn decided(
+        &self,
+        approval: &pb::SepApproval,
+        decision: pb::SepApprovalState,
+    ) -> Result<pb::SepApproval, Status> {
+        let request = pb::DecideSepApprovalRequest {
+            request_id: key(),
+            approval_id: approval.approval_id.clone(),
+            decision: decision.into(),
+            note: "as the branch found".into(),
+            valid_through: String::new(),
+        };
+        Ok(self.approvals(BPJS).decide_sep_approval(request).await?.into_inner().approval.unwrap())
+    }
+
+    pub(crate) async fn cancelled(&self, sep: &pb::Sep) -> Result<pb::Sep, Status> {
+        let request = pb::CancelSepRequest {
+            request_id: key(),
+            sep_number: sep.sep_number.clone(),
+            note: "entered by mistake".into(),
+        };
+        Ok(self.seps(HOSPITAL).cancel_sep(request).await?.into_inner().sep.unwrap())
+    }
+
+    pub(crate) async fn sep(&self, sep_number: &str) -> pb::GetSepResponse {
+        let request = pb::GetSepRequest { sep_number: sep_number.into() };
+        self.seps(BPJS).get_sep(request).await.unwrap().into_inner()
+    }
+
+    /// Rows in the tables around a SEP, beside those of [`Self::rows`].
+    pub(crate) async fn rows_around(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from sep_version) + (select count(*) from follow_up)
+                  + (select count(*) from follow_up_counter) + (select count(*) from sep_approval)
+                  + (select count(*) from fingerprint) + (select count(*) from outbox) + (select count(*) from feed)
+                  + (select count(*) from idempotency)",
+        )
+        .fetch_one(&self.database.pool)
+        .await
+        .unwrap()
+    }
+}
+
+/// An emergency admission so many hours ago.
+pub(crate) fn admission(hours_ago: i64) -> pb::IssueSepRequest {
+    let admitted_at = Timestamp::now() - hours_ago.hours();
+    pb::IssueSepRequest {
+        care_type: pb::CareType::Inpatient.into(),
+        entry: pb::Entry::Emergency.into(),
+        poli_code: String::new(),
+        referral_number: String::new(),
+        admitted_at: Some(chassis::time::to_proto(admitted_at)),
+        ..visit(chassis::time::today_at(admitted_at))
+    }
+}
+
+/// What several tests of what comes after submission begin with.
+impl Served {
+    pub(crate) fn disputes(
+        &self,
+        caller: &'static str,
+    ) -> pb::dispute_service_client::DisputeServiceClient<Named1> {
+        pb::dispute_service_client::DisputeServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    pub(crate) fn work(&self, caller: &'static str) -> pb::work_service_client::WorkServiceClient<Named1> {
+        pb::work_service_client::WorkServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn settlement(
+        &self,
+        caller: &'static str,
+    ) -> pb::settlement_service_client::SettlementServiceClient<Named1> {
+        pb::settlement_service_client::SettlementServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    /// A claim of a visit on a day, submitted, with nothing found.
+    pub(crate) async fn sent(&self, on: Date) -> pb::Claim {
+        let sep = self.issue(visit(on)).await.unwrap();
+        let claim = self.submitted(&self.coded(&sep, coding(on, "E11.9")).await).await.unwrap();
+        assert_eq!(claim.state(), pb::ClaimState::Submitted);
+        claim
+    }
+
+    /// A claim that is pending from its submission on, asked of the hospital, because of its coding.
+    pub(crate) async fn pending(&self, on: Date) -> pb::Claim {
+        let sep = self.issue(visit(on)).await.unwrap();
+        let mut data = coding(on, "I50.0");
+        data.secondary_diagnoses = vec!["I10".into()];
+        let claim = self.submitted(&self.coded(&sep, data).await).await.unwrap();
+        assert_eq!(claim.state(), pb::ClaimState::Pending);
+        claim
+    }
+
+    /// A claim that is approved for payment.
+    pub(crate) async fn payable(&self, on: Date) -> pb::Claim {
+        let claim = self.verified(&self.sent(on).await).await.unwrap();
+        self.approved(&claim).await.unwrap()
+    }
+
+    /// Lets a claim have been submitted so many days earlier than it was.
+    pub(crate) async fn submitted_earlier(&self, claim: &pb::Claim, days: i32) {
+        let moved = sqlx::query(
+            "update claim set submitted_at = submitted_at - make_interval(days => $2) where claim_id = $1::uuid",
+        )
+        .bind(&claim.claim_id)
+        .bind(days)
+        .execute(&self.database.pool)
+        .await
+        .unwrap();
+        assert_eq!(moved.rows_affected(), 1);
+    }
+
+    /// The kinds of the events told so far, without package, once there are as many as expected.
+    pub(crate) async fn kinds(&self, expected: usize) -> Vec<String> {
+        let events = self.events(expected).await;
+        events.into_iter().map(|event| event.r#type.trim_start_matches("jkn.claims.v1.").to_owned()).collect()
+    }
+}
+
+// Used by the tests of the rules.
+#[allow(dead_code)]
+impl Served {
+    pub(crate) fn rules(
+        &self,
+        caller: &'static str,
+    ) -> proto::claims::v1::rule_service_client::RuleServiceClient<Named1> {
+        proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+
+    /// Another replica of the service over the same database, which asks nobody; it stops with the value beside it.
+    pub(crate) fn replica(
+        &self,
+    ) -> (proto::claims::v1::rule_service_client::RuleServiceClient<Named1>, DropGuard) {
+        let stop = CancellationToken::new();
+        let mut computed = BTreeMap::from([
+            ("insecure-loopback".to_owned(), "true".to_owned()),
+            ("database.url".to_owned(), self.database.url.clone()),
+        ]);
+        for name in ["membership", "referral", "accreditation"] {
+            computed.insert(format!("upstream.{name}"), "http://127.0.0.1:9".to_owned());
+        }
+        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
+        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ports.addresses().unwrap().grpc;
+        tokio::spawn(host::run::<Claims>(settings, ports, telemetry_once().clone(), stop.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let client =
+            proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(channel, Named(BPJS));
+        (client, stop.drop_guard())
+    }
+
+    /// As many more submitted claims like this one, of other members, over the 80 days before it.
+    pub(crate) async fn copies(&self, claim: &pb::Claim, from: i32, to: i32) {
+        let copy = "with source as (select * from sep where sep_number = $1)
+             insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at, letter)
+             select 'COPY' || lpad(g::text, 15, '0'), facility_code, gen_random_uuid(), service_date - g % 80, care_type, clinic,
+                    emergency, issued_at, letter from source, generate_series($2, $3) g";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        let copy = "insert into claim (claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps,
+                                created_at, data, grouping, tariff_rupiah, discharged_on, submitted_at)
+             select gen_random_uuid(), s.sep_number, s.facility_code, s.member_id, s.care_type, s.service_date, 4, c.steps,
+                    c.created_at, c.data, c.grouping, c.tariff_rupiah, s.service_date, now()
+             from claim c, generate_series($2, $3) g join sep s on s.sep_number = 'COPY' || lpad(g::text, 15, '0')
+             where c.sep_number = $1";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        let copy = "insert into claim_bill (claim_id, facility_code, member_id, service_date, bill)
+             select c.claim_id, c.facility_code, c.member_id, c.service_date, b.bill
+             from claim s join claim_bill b on b.claim_id = s.claim_id, generate_series($2, $3) g
+             join claim c on c.sep_number = 'COPY' || lpad(g::text, 15, '0')
+             where s.sep_number = $1";
+        sqlx::query(copy)
+            .bind(&claim.sep_number)
+            .bind(from)
+            .bind(to)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        sqlx::query("analyze").execute(&self.database.pool).await.unwrap();
+    }
+}
+
+/// Logs and metrics of the test process, which all services in it share.
+fn telemetry_once() -> &'static Telemetry {
+    static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+    TELEMETRY.get_or_init(|| telemetry::start("claims", LogFormat::Human, "warn").unwrap())
+}
+
+/// NIK of the coder that [`coding`] names.
+pub(crate) const CODER: &str = "3273015705800001";
+pub(crate) const MINISTRY: &str = "ministry:yankes";
+
+/// The coder's certificates at both hospitals. Written into the table, so that a test finds no event and no key it did
+/// not cause.
+async fn certify(database: &TestDatabase) {
+    sqlx::query(
+        "insert into coder_certificate
+                (certificate_id, certificate_number, coder_nik, facility_code, valid_from, valid_to, registered_at)
+         select gen_random_uuid(), 'UJK-1', $1, facility_code, '2020-01-01', '2099-12-31', now()
+         from unnest(array['0301R011', '0301R012']) as facility_code",
+    )
+    .bind(CODER)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+}
+
+impl Served {
+    pub(crate) fn eklaim(&self, caller: &'static str) -> EklaimServiceClient<Named1> {
+        EklaimServiceClient::with_interceptor(self.channel.clone(), Named(caller))
+    }
+
+    pub(crate) fn coders(&self, caller: &'static str) -> CoderServiceClient<Named1> {
+        CoderServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
 }
