@@ -1,24 +1,21 @@
 //! Audits as their callers meet them: frames and draws that a second process derives again, the work on drawn claims, and
 //! the assessment of coding.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "shared with the other tests")]
-mod served;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Output,
 };
 
+use crate::served::{
+    BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+};
 use claims::{frame::sha256, quarter::Quarter};
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use jiff_sqlx::ToSqlx;
 use prost::{Message, Name};
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -798,7 +795,7 @@ async fn the_coding_of_drawn_hospitals_is_assessed() {
 
 /// The tariff of septicaemia at the hospital of a review, for class 3, by the table the service uses.
 fn tariff_of(review: &pb::CodingReview, severity: u8) -> i64 {
-    let table = include_str!("../../../policy/claims/tariff.toml");
+    let table = include_str!("../../../../policy/claims/tariff.toml");
     let table = chassis::policy::parse::<claims::tariff::Table>("claims/tariff.toml", table).unwrap();
     let number: u32 = review.facility_code[5..].parse().unwrap();
     let (class, province) = if number.is_multiple_of(3) { ("A", "12") } else { ("B", "32") };

@@ -1,16 +1,11 @@
 //! The register of certified coders, and claims that are made final with it, over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)]
-mod served;
-
+use crate::served::{
+    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+};
 use futures::future::join_all;
 use prost::Message;
 use proto::{accreditation::v1 as siaf, claims::v1 as pb};
-use served::{
-    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
-};
 use tonic::{Code, Status};
 
 const NIK: &str = "3273014101900002";

@@ -1,13 +1,8 @@
 //! Disputes as hospital, BPJS Kesehatan and ministry meet them, on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each file of tests uses a part")]
-mod served;
-
+use crate::served::{BPJS, HOSPITAL, OTHER, Served, fact, key, reason, today, wrong_fields};
 use prost::Message;
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, fact, key, reason, today, wrong_fields};
 use tonic::{Code, Status};
 
 const MINISTRY: &str = "ministry:tpk-jkn";
@@ -84,7 +79,7 @@ async fn a_dispute_that_is_upheld_ends_in_payment() {
     // While it is open, nobody else has the word.
     for refused in [
         served.verified(&claim).await.unwrap_err(),
-        served.set(&claim, served::coding(today(), "I11.0")).await.unwrap_err(),
+        served.set(&claim, crate::served::coding(today(), "I11.0")).await.unwrap_err(),
         opened(&served, &claim, pb::DisputeGround::CodingRule).await.unwrap_err(),
     ] {
         assert_eq!(

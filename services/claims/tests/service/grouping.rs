@@ -1,20 +1,15 @@
 //! Grouping over gRPC: by the table, with its special CMGs; and by an e-Klaim web service, which a server of our own speaks
 //! here, in its encrypted form and with its own states and refusals.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)]
-mod served;
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
 
+use crate::served::{CODER, HOSPITAL, Served, coding, day, fact, key, reason, visit};
 use claims::grouping::envelope::Key;
 use proto::claims::v1 as pb;
 use serde_json::{Value, json};
-use served::{CODER, HOSPITAL, Served, coding, day, fact, key, reason, visit};
 use tokio::sync::{Notify, Semaphore};
 use tonic::{Code, Status};
 
@@ -242,10 +237,10 @@ impl Eklaim {
 
     async fn beside(&self, key: &str) -> Served {
         Served::start_with(&[
-            ("grouper", "eklaim"),
-            ("eklaim.url", &self.url),
-            ("eklaim.secret", key),
-            ("eklaim.timeout-milliseconds", "5000"),
+            ("service.grouper", "eklaim"),
+            ("service.eklaim.url", &self.url),
+            ("service.eklaim.secret", key),
+            ("service.eklaim.timeout-milliseconds", "5000"),
         ])
         .await
     }

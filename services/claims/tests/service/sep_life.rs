@@ -1,14 +1,9 @@
 //! What becomes of a SEP after its issue, over gRPC and on a real Postgres: changes, discharge, accidents, penalty.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each test file uses a part of it")]
-mod served;
-
-use proto::{claims::v1 as pb, membership::v1 as master};
-use served::{
+use crate::served::{
     BPJS, HOSPITAL, OTHER, Served, admission, coding, day, fact, key, reason, today, visit, wrong_fields,
 };
+use proto::{claims::v1 as pb, membership::v1 as master};
 use tonic::{Code, Status};
 
 /// The change that changes nothing.

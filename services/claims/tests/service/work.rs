@@ -1,15 +1,10 @@
 //! Work lists: who owes what for how long, on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each file of tests uses a part")]
-mod served;
-
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::served::{BPJS, HOSPITAL, OTHER, Served, day, key, reason, today, wrong_fields};
 use jiff::ToSpan;
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, day, key, reason, today, wrong_fields};
 
 async fn list(served: &Served, caller: &'static str, request: pb::ListWorkRequest) -> Vec<pb::WorkItem> {
     served.work(caller).list_work(request).await.unwrap().into_inner().items
@@ -28,7 +23,7 @@ fn clock(item: &pb::WorkItem, which: pb::WorkClock) -> Option<(String, bool, i32
 #[tokio::test(flavor = "multi_thread")]
 async fn each_party_sees_what_it_owes_oldest_first_and_nobody_what_is_closed() {
     let served = Served::start().await;
-    let draft = served.created(&served.issue(served::visit(day(-3))).await.unwrap()).await;
+    let draft = served.created(&served.issue(crate::served::visit(day(-3))).await.unwrap()).await;
     let sent = served.sent(today()).await;
     let older = served.sent(day(-1)).await;
     served.submitted_earlier(&older, 20).await;
@@ -131,7 +126,10 @@ async fn the_clocks_are_read_as_of_a_day_and_exactly_fourteen_days_is_not_late()
     assert!(list(&served, HOSPITAL, at(-1)).await.is_empty(), "it had not begun");
     // A draft has six months.
     let draft = served
-        .coded(&served.issue(served::visit(day(-10))).await.unwrap(), served::coding(day(-10), "E11.9"))
+        .coded(
+            &served.issue(crate::served::visit(day(-10))).await.unwrap(),
+            crate::served::coding(day(-10), "E11.9"),
+        )
         .await;
     let item = list(&served, HOSPITAL, at(0)).await.into_iter().find(|item| item.claim_id == draft.claim_id);
     let limit = day(-10) + 6.months();

@@ -218,14 +218,9 @@ impl Served {
         Self::start_with(&[]).await
     }
 
-    /// With settings of the service itself, beside its defaults.
-    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+    /// With further settings.
+    pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         chassis::tls::install_provider();
-        Self::start_with([]).await
-    }
-
-    /// Served with further settings.
-    pub(crate) async fn start_with(more: impl IntoIterator<Item = (String, String)>) -> Self {
         let telemetry = telemetry_once();
         let stop = CancellationToken::new();
         let database = testing::database("claims", &[&chassis::db::MIGRATOR, Claims::migrations().unwrap()])
@@ -248,12 +243,10 @@ impl Served {
             ("insecure-loopback".to_owned(), "true".to_owned()),
             ("database.url".to_owned(), database.url.clone()),
         ]);
-        computed.extend(more);
         for name in ["membership", "referral", "accreditation"] {
             computed.insert(format!("upstream.{name}"), upstream.clone());
         }
-        let own = settings.iter().map(|(key, value)| (format!("service.{key}"), (*value).to_owned()));
-        computed.extend(own);
+        computed.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
         let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ports.addresses().unwrap().grpc;
@@ -441,7 +434,6 @@ pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
 }
 
 impl Served {
-    #[allow(dead_code, reason = "only the tests of audits ask for it")]
     pub(crate) fn audits(
         &self,
         caller: &'static str,
@@ -605,7 +597,6 @@ impl Served {
 }
 
 // Used by the tests of the rules.
-#[allow(dead_code)]
 impl Served {
     pub(crate) fn rules(
         &self,

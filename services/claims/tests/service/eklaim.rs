@@ -1,14 +1,11 @@
 //! What a hospital does with its claims beside coding them one by one: opened again, withdrawn, sent by day, printed; and
 //! both sides compared. Over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)]
-mod served;
-
+use crate::served::{
+    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, key, reason, today, visit, wrong_fields,
+};
 use futures::future::join_all;
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, key, reason, today, visit, wrong_fields};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 
@@ -180,7 +177,9 @@ async fn both_sides_are_compared_by_facility_and_day_down_to_zero() {
     assert_eq!((of_day.facility_code.as_str(), &of_day.discharged_on), ("0301R011", &day(-3).to_string()));
     assert_eq!((of_day.eklaim_claims, of_day.eklaim_rupiah), (2, amount(&first) + amount(&second)));
     assert_eq!((of_day.vklaim_claims, of_day.vklaim_rupiah), (0, 0));
-    assert!(unsent.differences.iter().all(|one| one.kind() == pb::ReconciliationDifferenceKind::NotSubmitted));
+    assert!(
+        unsent.differences.iter().all(|one| one.kind() == pb::ReconciliationDifferenceKind::NotSubmitted)
+    );
 
     sent(&served, HOSPITAL, -3).await;
     let equal = compared(&served, BPJS).await;
@@ -200,14 +199,20 @@ async fn both_sides_are_compared_by_facility_and_day_down_to_zero() {
     assert_eq!(compared(&served, HOSPITAL).await.differences_total, 0, "pending is on both sides");
     let open = served.set(&first, coding(day(-3), "J06.9")).await.unwrap();
     let correcting = compared(&served, HOSPITAL).await;
-    assert_eq!(kinds(&correcting), [(first.claim_id.clone(), pb::ReconciliationDifferenceKind::UnderCorrection)]);
+    assert_eq!(
+        kinds(&correcting),
+        [(first.claim_id.clone(), pb::ReconciliationDifferenceKind::UnderCorrection)]
+    );
     assert_eq!(
         (correcting.differences[0].eklaim_rupiah, correcting.differences[0].vklaim_rupiah),
         (0, amount(&first))
     );
     let corrected = served.finalised(&served.grouped(&open).await).await.unwrap();
     assert_ne!(amount(&corrected), amount(&first), "the test needs another amount");
-    assert_eq!(kinds(&compared(&served, HOSPITAL).await)[0].1, pb::ReconciliationDifferenceKind::NotSubmitted);
+    assert_eq!(
+        kinds(&compared(&served, HOSPITAL).await)[0].1,
+        pb::ReconciliationDifferenceKind::NotSubmitted
+    );
     served.submitted(&corrected).await.unwrap();
     let equal = compared(&served, HOSPITAL).await;
     assert_eq!(

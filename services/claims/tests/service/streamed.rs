@@ -1,14 +1,10 @@
 //! A hospital sends many claims over one stream: each row is answered by itself, in its turn, and once.
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)]
-mod served;
 
 use std::collections::BTreeSet;
 
+use crate::served::{BPJS, HOSPITAL, OTHER, Served, coding, day, key, member, visit};
 use futures::{StreamExt, stream};
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, coding, day, key, member, visit};
 
 /// A claim for a visit of another member, final.
 async fn claim(served: &Served, clinic: &str) -> pb::Claim {

@@ -1,15 +1,10 @@
 //! Settlement: filings, batches, recoveries, penalties and the ledger, on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each file of tests uses a part")]
-mod served;
-
 use std::{borrow::Cow, collections::BTreeMap};
 
+use crate::served::{BPJS, HOSPITAL, OTHER, Served, day, fact, key, reason, today, wrong_fields};
 use prost::Message;
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, day, fact, key, reason, today, wrong_fields};
 use sqlx::migrate::Migrator;
 use tonic::{Code, Status};
 
@@ -112,7 +107,7 @@ async fn a_batch_pays_its_claims_once_and_reconciles_to_zero() {
     assert_eq!(reason(&close(&served, &batch).await.unwrap_err()), "BATCH_EMPTY");
 
     // All or none: what cannot be posted is named, each.
-    let nobody = pb::Claim { claim_id: served::member(), ..Default::default() };
+    let nobody = pb::Claim { claim_id: crate::served::member(), ..Default::default() };
     let refused = post(&served, &batch, &[first, &unready, &nobody]).await.unwrap_err();
     assert_eq!(reason(&refused), "CLAIMS_NOT_POSTABLE");
     assert_eq!(wrong_fields(&refused), ["claim_ids[1]", "claim_ids[2]"]);

@@ -1,15 +1,10 @@
 //! Control letters, in-patient orders and internal referrals, and the SEPs that cite them, over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each test file uses a part of it")]
-mod served;
-
-use futures::future::join_all;
-use proto::claims::v1 as pb;
-use served::{
+use crate::served::{
     BPJS, HOSPITAL, OTHER, Served, admission, day, fact, key, member, reason, today, visit, wrong_fields,
 };
+use futures::future::join_all;
+use proto::claims::v1 as pb;
 use tonic::{Code, Status};
 
 const DOCTOR: &str = "31574";

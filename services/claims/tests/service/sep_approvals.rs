@@ -1,15 +1,12 @@
 //! Requests for approval of SEPs that come late or without a fingerprint, over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each test file uses a part of it")]
-mod served;
-
 use std::{fs, path::Path};
 
+use crate::served::{
+    BPJS, HOSPITAL, OTHER, Served, admission, day, fact, key, reason, today, visit, wrong_fields,
+};
 use futures::future::join_all;
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, admission, day, fact, key, reason, today, visit, wrong_fields};
 use tonic::{Code, Status};
 
 const BACKDATE: pb::SepApprovalKind = pb::SepApprovalKind::Backdate;
@@ -182,8 +179,7 @@ fn policies_with_fingerprints() -> tempfile::TempDir {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_clinic_asks_for_a_fingerprint_there_is_one_or_an_approval() {
     let folder = policies_with_fingerprints();
-    let setting = ("policy-folder".to_owned(), folder.path().display().to_string());
-    let served = Served::start_with([setting]).await;
+    let served = Served::start_with(&[("policy-folder", &folder.path().display().to_string())]).await;
     served.others(|others| others.eligibility.birth_date = "1980-05-17".into());
     let dialysis = || pb::IssueSepRequest { poli_code: "HDL".into(), ..visit(today()) };
     issue(&served, &visit(today())).await.unwrap();

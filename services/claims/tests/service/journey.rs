@@ -1,16 +1,13 @@
 //! SEPs and claims as their callers meet them, over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "each test file uses a part of it")]
-mod served;
-
 use std::collections::BTreeSet;
 
+use crate::served::{
+    BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+};
 use futures::future::join_all;
 use prost::Message;
 use proto::{claims::v1 as pb, membership::v1 as master, referral::v1 as sisrute};
-use served::{BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields};
 use tokio_stream::StreamExt;
 use tonic::Code;
 
@@ -106,7 +103,7 @@ async fn an_emergency_needs_no_referral_and_an_inpatient_no_clinic() {
     let sep = served.issue(emergency.clone()).await.unwrap();
     assert_eq!(sep.evidence.len(), 2, "the referral service was not asked");
     served.others(|others| others.eligibility.care_class = 3);
-    let again = pb::IssueSepRequest { request_id: key(), member_id: served::member(), ..emergency };
+    let again = pb::IssueSepRequest { request_id: key(), member_id: crate::served::member(), ..emergency };
     assert_eq!(reason(&served.issue(again).await.unwrap_err()), "CLASS_UPGRADE_NOT_ALLOWED");
 }
 

@@ -1,20 +1,17 @@
 //! Verification by rules as its callers meet it, over gRPC and on a real Postgres.
 
-#![allow(clippy::unwrap_used)]
-#![allow(dead_code, reason = "the served service has methods for other tests")]
-
-mod served;
-
 use std::time::Instant;
 
+use crate::served::{
+    BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+};
 use chassis::policy::Mistake;
 use claims::rules::{RuleSet, load};
 use proto::claims::v1 as pb;
-use served::{BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields};
 use tonic::{Code, Status};
 
-const EDITS: &str = include_str!("../../../policy/claims/edits.toml");
-const TRACERS: &str = include_str!("../../../policy/claims/tracers.toml");
+const EDITS: &str = include_str!("../../../../policy/claims/edits.toml");
+const TRACERS: &str = include_str!("../../../../policy/claims/tracers.toml");
 
 async fn validated(served: &Served, claim: &pb::Claim) -> pb::ValidateClaimResponse {
     let request = pb::ValidateClaimRequest { claim_id: claim.claim_id.clone() };

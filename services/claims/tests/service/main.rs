@@ -1,0 +1,19 @@
+//! The claims service as its callers meet it, over gRPC and on a real Postgres: a file for each subject. [`served`] starts
+//! it for each test.
+
+#![allow(clippy::unwrap_used)]
+
+mod audit;
+mod coders;
+mod dispute;
+mod eklaim;
+mod follow_ups;
+mod grouping;
+mod journey;
+mod rules;
+mod sep_approvals;
+mod sep_life;
+mod served;
+mod settlement;
+mod streamed;
+mod work;
