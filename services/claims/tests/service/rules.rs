@@ -607,8 +607,8 @@ async fn ten_times_more_claims_do_not_change_what_judging_one_reads() {
     let few = read().await;
     served.copies(&claim, 5_001, 50_000).await;
     let many = read().await;
-    assert!(few > 0 && few < 200, "{few} rows read");
-    assert!(many * 5 <= few * 6, "{few} rows read before, {many} after");
+    // So few rows may be read one after another; with many, only those that are looked for.
+    assert!(many > 0 && many < 200 && many * 5 <= few * 6, "{few} rows read before, {many} after");
 }
 
 #[test]
