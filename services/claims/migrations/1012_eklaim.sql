@@ -11,7 +11,7 @@ create index claim_by_discharge on claim (discharged_on, facility_code) where di
 
 -- Both sides of a claim. Draft (1) and grouped (2) are open at the e-Klaim side, every later state is final there; a
 -- withdrawn claim (10) is on neither. The V-Klaim side holds what was ever submitted, with the amount of the last
--- submission. kind is that of jkn.claims.v1.DifferenceKind: the last version waits to be submitted (1), is under
+-- submission. kind is that of jkn.claims.v1.ReconciliationDifferenceKind: the last version waits to be submitted (1), is under
 -- correction (2), or was submitted with another amount (3).
 create view claim_sides as
 select claim_id, sep_number, facility_code, discharged_on,

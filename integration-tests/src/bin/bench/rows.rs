@@ -5,6 +5,7 @@ mod footprint;
 mod gateway;
 mod skeleton;
 mod submission;
+mod verification;
 
 use futures::future::LocalBoxFuture;
 
@@ -19,5 +20,11 @@ pub(crate) struct Rows {
 }
 
 /// Every row.
-pub(crate) const ROWS: &[Rows] =
-    &[skeleton::ROWS, eligibility::ROWS, gateway::ROWS, footprint::ROWS, submission::ROWS];
+pub(crate) const ROWS: &[Rows] = &[
+    skeleton::ROWS,
+    eligibility::ROWS,
+    gateway::ROWS,
+    footprint::ROWS,
+    submission::ROWS,
+    verification::ROWS,
+];

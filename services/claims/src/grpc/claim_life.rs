@@ -271,41 +271,58 @@ impl Claims {
         message: pb::GroupClaimRequest,
     ) -> Result<pb::GroupClaimResponse, Error> {
         let (request_id, id) = named(&message.request_id, &message.claim_id)?;
-        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
+        let mutation = Mutation::new(call, &message, request_id.clone());
+        let write = async {
+            let seen = self.seen(call, id, Step::Group).await?;
+            let episode = episode(&seen)?;
+            let data = data(&seen)?;
+            let letter = letter(&self.db.pool, &seen).await?;
+            let asked = Asked { row: &seen, letter: &letter, data: &data, episode: &episode, call };
+            let grouping = self.grouper.group(&asked).await?;
+            let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+                Opened::Replayed(answer) => return Ok(answer),
+                Opened::Fresh(opened) => *opened,
+            };
+            unchanged(&seen, &row)?;
+            let mut grouped = row.clone();
+            let step = take(&mut grouped, Step::Group, call)?;
+            let encoded = grouping.encode_to_vec();
+            if grouping.ungroupable_reason() == pb::UngroupableReason::Unspecified {
+                row = grouped;
+                (row.grouping, row.tariff_rupiah) = (Some(encoded), Some(grouping.tariff_rupiah));
+                store::claim::save(write.connection(), &row, &step).await?;
+                let event = pb::ClaimGrouped {
+                    claim_id: row.claim_id.to_string(),
+                    sep_number: row.sep_number.clone(),
+                    facility_code: row.facility_code.clone(),
+                    tariff_rupiah: grouping.tariff_rupiah,
+                    ..pb::ClaimGrouped::default()
+                };
+                write.emit(&event.claim_id, &event).await?;
+            } else {
+                store::claim::keep_grouping(write.connection(), row.claim_id, &encoded).await?;
+                (row.grouping, row.tariff_rupiah) = (Some(encoded), None);
+            }
+            let claim = Some(self.shown(&mut write, &row, call).await?);
+            Ok(write.commit(pb::GroupClaimResponse { claim }).await?)
+        };
+        Box::pin(self.once(&mutation, write)).await
+    }
+
+    /// The stored answer of a mutation, or what its write comes to. Where that refuses, the same call may have come another
+    /// way and been done since the answer was looked for.
+    pub(super) async fn once<R: Message + Default>(
+        &self,
+        mutation: &Mutation,
+        write: impl Future<Output = Result<R, Error>>,
+    ) -> Result<R, Error> {
+        if let Some(answer) = mutation.replayed(&self.db).await? {
             return Ok(answer);
         }
-        let seen = self.seen(call, id, Step::Group).await?;
-        let episode = episode(&seen)?;
-        let data = data(&seen)?;
-        let letter = letter(&self.db.pool, &seen).await?;
-        let asked = Asked { row: &seen, letter: &letter, data: &data, episode: &episode, call };
-        let grouping = self.grouper.group(&asked).await?;
-        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
-            Opened::Replayed(answer) => return Ok(answer),
-            Opened::Fresh(opened) => *opened,
-        };
-        unchanged(&seen, &row)?;
-        let mut grouped = row.clone();
-        let step = take(&mut grouped, Step::Group, call)?;
-        let encoded = grouping.encode_to_vec();
-        if grouping.ungroupable_reason() == pb::UngroupableReason::Unspecified {
-            row = grouped;
-            (row.grouping, row.tariff_rupiah) = (Some(encoded), Some(grouping.tariff_rupiah));
-            store::claim::save(write.connection(), &row, &step).await?;
-            let event = pb::ClaimGrouped {
-                claim_id: row.claim_id.to_string(),
-                sep_number: row.sep_number.clone(),
-                facility_code: row.facility_code.clone(),
-                tariff_rupiah: grouping.tariff_rupiah,
-                ..pb::ClaimGrouped::default()
-            };
-            write.emit(&event.claim_id, &event).await?;
-        } else {
-            store::claim::keep_grouping(write.connection(), row.claim_id, &encoded).await?;
-            (row.grouping, row.tariff_rupiah) = (Some(encoded), None);
+        match write.await {
+            Err(refused) => mutation.replayed(&self.db).await?.ok_or(refused),
+            done => done,
         }
-        let claim = Some(self.shown(&mut write, &row, call).await?);
-        Ok(write.commit(pb::GroupClaimResponse { claim }).await?)
     }
 
     /// The claim as it is now, if the step is lawful.
@@ -322,25 +339,26 @@ impl Claims {
         message: pb::FinaliseClaimRequest,
     ) -> Result<pb::FinaliseClaimResponse, Error> {
         let (request_id, id) = named(&message.request_id, &message.claim_id)?;
-        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
-            return Ok(answer);
-        }
-        let seen = self.seen(call, id, Step::Finalise).await?;
-        if seen.tariff_rupiah.is_none() {
-            return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
-        }
-        let coder_nik = data(&seen)?.coder_nik;
-        self.certified(&seen, &coder_nik, call).await?;
-        self.grouper.finalise(&seen.sep_number, &coder_nik).await?;
-        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
-            Opened::Replayed(answer) => return Ok(answer),
-            Opened::Fresh(opened) => *opened,
+        let mutation = Mutation::new(call, &message, request_id.clone());
+        let write = async {
+            let seen = self.seen(call, id, Step::Finalise).await?;
+            if seen.tariff_rupiah.is_none() {
+                return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
+            }
+            let coder_nik = data(&seen)?.coder_nik;
+            self.certified(&seen, &coder_nik, call).await?;
+            self.grouper.finalise(&seen.sep_number, &coder_nik).await?;
+            let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+                Opened::Replayed(answer) => return Ok(answer),
+                Opened::Fresh(opened) => *opened,
+            };
+            unchanged(&seen, &row)?;
+            let step = take(&mut row, Step::Finalise, call)?;
+            store::claim::save(write.connection(), &row, &step).await?;
+            let claim = Some(self.shown(&mut write, &row, call).await?);
+            Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
         };
-        unchanged(&seen, &row)?;
-        let step = take(&mut row, Step::Finalise, call)?;
-        store::claim::save(write.connection(), &row, &step).await?;
-        let claim = Some(self.shown(&mut write, &row, call).await?);
-        Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
+        Box::pin(self.once(&mutation, write)).await
     }
 
     /// Refuses a claim whose coder may not code here today, where a certificate is asked for.

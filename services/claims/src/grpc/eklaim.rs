@@ -44,20 +44,21 @@ impl Claims {
         message: pb::ReeditClaimRequest,
     ) -> Result<pb::ReeditClaimResponse, Error> {
         let (request_id, id) = named(&message.request_id, &message.claim_id)?;
-        if let Some(answer) = Mutation::new(call, &message, request_id.clone()).replayed(&self.db).await? {
-            return Ok(answer);
-        }
-        let seen = self.seen(call, id, Step::Reedit).await?;
-        self.grouper.reedit(&seen.sep_number).await?;
-        let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
-            Opened::Replayed(answer) => return Ok(answer),
-            Opened::Fresh(opened) => *opened,
+        let mutation = Mutation::new(call, &message, request_id.clone());
+        let write = async {
+            let seen = self.seen(call, id, Step::Reedit).await?;
+            self.grouper.reedit(&seen.sep_number).await?;
+            let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
+                Opened::Replayed(answer) => return Ok(answer),
+                Opened::Fresh(opened) => *opened,
+            };
+            unchanged(&seen, &row)?;
+            let step = take(&mut row, Step::Reedit, call)?;
+            store::claim::save(write.connection(), &row, &step).await?;
+            let claim = Some(self.shown(&mut write, &row, call).await?);
+            Ok(write.commit(pb::ReeditClaimResponse { claim }).await?)
         };
-        unchanged(&seen, &row)?;
-        let step = take(&mut row, Step::Reedit, call)?;
-        store::claim::save(write.connection(), &row, &step).await?;
-        let claim = Some(self.shown(&mut write, &row, call).await?);
-        Ok(write.commit(pb::ReeditClaimResponse { claim }).await?)
+        Box::pin(self.once(&mutation, write)).await
     }
 
     async fn withdraw(

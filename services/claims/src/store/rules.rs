@@ -91,7 +91,7 @@ pub async fn seen(executor: impl PgExecutor<'_>, claim_ids: &[Uuid]) -> Result<V
                       array_agg(emergency) as emergencies, array_agg(data) as data, array_agg(grouping) as groupings
                from (select p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency, o.data, o.grouping
                      from sep p
-                     left join claim o on o.sep_number = p.sep_number and o.submitted_at is not null
+                     left join claim o on o.sep_number = p.sep_number and o.state <> 10 and o.submitted_at is not null
                      where p.member_id = c.member_id and p.cancelled_at is null and p.sep_number <> c.sep_number
                        and p.service_date >= c.service_date - $2::int
                        and p.service_date <= coalesce(c.discharged_on, c.service_date)

@@ -443,3 +443,25 @@ fn delivery_mistakes(delivery: &mut pb::Delivery) -> Vec<&'static str> {
         "data.delivery.births[1].thyroid_screening",
     ]
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_step_sent_many_times_at_once_has_one_answer() {
+    let served = Served::start().await;
+    let sep = served.issue(visit(today())).await.unwrap();
+    let claim = served.created(&sep).await;
+    let claim = served.set(&claim, coding(today(), "E11.9")).await.unwrap();
+    let group = pb::GroupClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+    let grouped = join_all((0..16).map(|_| served.claims(HOSPITAL)).map(|mut claims| {
+        let group = group.clone();
+        async move { claims.group_claim(group).await.unwrap().into_inner() }
+    }));
+    let grouped = grouped.await;
+    assert!(grouped.iter().all(|answer| *answer == grouped[0]), "{grouped:?}");
+    let finalise = pb::FinaliseClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
+    let finals = join_all((0..16).map(|_| served.claims(HOSPITAL)).map(|mut claims| {
+        let finalise = finalise.clone();
+        async move { claims.finalise_claim(finalise).await.unwrap().into_inner() }
+    }));
+    let finals = finals.await;
+    assert!(finals.iter().all(|answer| *answer == finals[0]), "{finals:?}");
+}
