@@ -22,6 +22,7 @@ use chassis::{
     listen::{self, Port},
     reload::Reloaded,
     telemetry::{self, Telemetry},
+    upstream::Reach,
 };
 use http::{HeaderValue, Method as Verb, Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
@@ -65,6 +66,10 @@ pub struct Environment {
     /// Time that calls under way have to end when the gateway stops.
     pub stop_grace: Duration,
 }
+
+/// How long a gateway that has just started is not ready because a service behind it was not reached yet. One that is away
+/// for longer must not keep callers from all others.
+const REACHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The gateway, ready to serve. Clones are the same gateway.
 #[derive(Clone)]
@@ -114,20 +119,24 @@ pub async fn run(
     let gateway = Gateway::build(settings.service, environment)?;
 
     let (listener, admin) = ports.into_listeners()?;
-    let (ready, is_ready) = tokio::sync::watch::channel(true);
+    let (ready, is_ready) = tokio::sync::watch::channel(false);
     // The admin port answers to the last: a probe must be able to see that the process is stopping.
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(serve_admin(admin, telemetry, is_ready, admin_stop.clone()));
-    let unready = {
+    let reached = tokio::time::timeout(REACHED_WITHIN, gateway.reached());
+    let readiness = {
         let stop = stop.clone();
         tokio::spawn(async move {
-            stop.cancelled().await;
+            if stop.run_until_cancelled(reached).await.is_some() {
+                ready.send_replace(true);
+                tracing::info!(process = NAME, "ready");
+                stop.cancelled().await;
+            }
             ready.send_replace(false);
         })
     };
-    tracing::info!(process = NAME, "ready");
     serve(listener, gateway, stop).await;
-    unready.abort();
+    readiness.abort();
     admin_stop.cancel();
     admin.await?
 }
@@ -157,6 +166,17 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationTo
 }
 
 impl Gateway {
+    /// Until each service behind it was reached once.
+    fn reached(&self) -> impl Future<Output = ()> + Send + 'static {
+        let all: Vec<_> = self.parts.services.iter().map(|service| service.reach()).collect();
+        async move {
+            for mut reach in all {
+                // One that is no longer followed is no longer waited for.
+                let _gone = reach.wait_for(|reach| *reach == Reach::Up).await.map(|_| ());
+            }
+        }
+    }
+
     /// Checks everything that can be checked before a port is bound, and starts connecting to the services.
     /// Needs a tokio runtime.
     ///
