@@ -2,12 +2,12 @@
 
 use std::pin::Pin;
 
-use aws_lc_rs::digest;
 use chassis::{Call, Fields, Mutation, RequestId, time};
 use futures::{Stream, StreamExt, stream};
 use jiff::{ToSpan, Unit, civil::Date};
 use prost::Message as _;
 use proto::claims::v1::{self as pb, eklaim_service_server::EklaimService};
+use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::{
     Claims,
     claim_life::{Opened, data, named, take, unchanged},
     claim_read::claim_id,
-    facility_scope, sep,
+    facility_scope, rule_facts, sep,
     submit::{ROWS_UNDER_WAY, row_result},
 };
 use crate::{
@@ -32,8 +32,8 @@ const MOST_DIFFERENCES: i64 = 1000;
 
 /// The key of one claim of a day, so that the day may be sent again under its key.
 fn key_of(day: &RequestId, claim_id: Uuid) -> String {
-    let hash = digest::digest(&digest::SHA256, day.to_string().as_bytes());
-    let hash = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = Sha256::digest(day.to_string());
+    let hash = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("{hash}{}", claim_id.simple())
 }
 
@@ -153,7 +153,7 @@ impl Claims {
             age_years: years,
             age_days: (admitted - birth).get_days(),
             intensive_care: data.icu_days > 0,
-            charges_rupiah: data.charges.as_ref().map_or(0, total),
+            charges_rupiah: rule_facts::amounts(data.charges.as_ref()).iter().sum(),
             claimed_rupiah: grouping.tariff_rupiah,
             data: Some(pb::ClaimData { coder_nik: String::new(), ..data }),
             grouping: Some(pb::Grouping { answer: String::new(), ..grouping }),
@@ -210,32 +210,6 @@ impl Claims {
                 .collect(),
         })
     }
-}
-
-/// The sum of all components; each is bounded, so that it fits.
-fn total(c: &pb::HospitalCharges) -> i64 {
-    [
-        c.non_surgical_procedure_rupiah,
-        c.surgical_procedure_rupiah,
-        c.consultation_rupiah,
-        c.expert_rupiah,
-        c.nursing_rupiah,
-        c.supporting_service_rupiah,
-        c.radiology_rupiah,
-        c.laboratory_rupiah,
-        c.blood_service_rupiah,
-        c.rehabilitation_rupiah,
-        c.room_rupiah,
-        c.intensive_care_rupiah,
-        c.drug_rupiah,
-        c.chronic_drug_rupiah,
-        c.chemotherapy_drug_rupiah,
-        c.device_rupiah,
-        c.consumable_rupiah,
-        c.device_rental_rupiah,
-    ]
-    .into_iter()
-    .sum()
 }
 
 #[tonic::async_trait]

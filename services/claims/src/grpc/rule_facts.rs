@@ -174,7 +174,8 @@ fn referral(answer: &[u8]) -> Result<Referral, Error> {
     })
 }
 
-fn amounts(charges: Option<&pb::HospitalCharges>) -> [i64; 18] {
+/// The components of the charges, in the order of e-Klaim; each is bounded, so that their sum fits.
+pub(super) fn amounts(charges: Option<&pb::HospitalCharges>) -> [i64; 18] {
     charges.map_or([0; 18], |c| {
         [
             c.non_surgical_procedure_rupiah,
