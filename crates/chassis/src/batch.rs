@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Call, Db, Mutation, Problem};
+use crate::{Call, Db, Mutation, Problem, mutation};
 
 /// Most writes of one transaction.
 const MOST_WRITES: usize = 128;
@@ -33,7 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const WRITERS: u32 = 2;
 
 /// Its statements take arrays of a length that says nothing: planned anew for each batch they would come out the same.
-const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan";
+/// Each row is found by a key. A plan that is made while a table is small would read the whole of it, and be kept when it
+/// has grown.
+const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; \
+                     set local enable_hashjoin = off; set local enable_mergejoin = off";
 
 /// A kind of write that is made together with others of its kind.
 pub trait Batched: Send + Sync + 'static {
@@ -258,17 +261,8 @@ impl<B: Batched> Writer<B> {
     fn alone(&self, job: Job<B>) {
         let (db, kind) = (self.db.clone(), Arc::clone(&self.kind));
         tokio::spawn(async move {
-            let jobs = std::slice::from_ref(&job);
-            let answer = match timeout(PATIENCE, together(&db, &*kind, jobs)).await {
-                Ok(Ok(mut outcomes)) => match outcomes.pop() {
-                    Some(Outcome::Written(answer, _)) => Ok(answer),
-                    Some(Outcome::Refused(error)) => Err(error),
-                    Some(Outcome::Alone) | None => Err(Problem::internal().into()),
-                },
-                Ok(Err(Failed::Refused(error))) => Err(error.into()),
-                Ok(Err(Failed::Lost(problem))) => Err(problem.into()),
-                Err(_elapsed) => Err(Problem::unavailable("database").into()),
-            };
+            let answer = timeout(PATIENCE, by_itself(&db, &*kind, &job)).await;
+            let answer = answer.unwrap_or_else(|_| Err(Problem::unavailable("database").into()));
             let _nobody_waits = job.answer.send(answer);
         });
     }
@@ -293,36 +287,61 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// One transaction for several writes.
+/// One transaction for one write.
+async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
+    match together(db, kind, std::slice::from_ref(job)).await {
+        Ok(mut outcomes) => match outcomes.pop() {
+            Some(Outcome::Written(answer, _)) => Ok(answer),
+            Some(Outcome::Refused(error)) => Err(error),
+            Some(Outcome::Alone) | None => Err(Problem::internal().into()),
+        },
+        // Perhaps because the same call was written meanwhile by another process.
+        Err(Failed::Refused(error)) => match job.mutation.replayed(db).await? {
+            Some(answer) => Ok(answer),
+            None => Err(error.into()),
+        },
+        Err(Failed::Lost(problem)) => Err(problem.into()),
+    }
+}
+
+/// One transaction for several writes. Their keys are taken with the answers, at its end: when another process has taken
+/// one meanwhile, the database refuses all of it.
 async fn together<B: Batched>(
     db: &Db,
     kind: &B,
     jobs: &[Job<B>],
 ) -> Result<Vec<Outcome<B::Answer, B::Error>>, Failed> {
     let mut transaction = db.begin_by(BEGIN).await?;
-    let fresh = admit(&mut transaction, jobs).await?;
-    let mut outcomes: Vec<Option<Outcome<_, _>>> = Vec::with_capacity(jobs.len());
-    for (job, fresh) in jobs.iter().zip(&fresh) {
-        outcomes.push(if *fresh { None } else { Some(replay(&mut transaction, job).await) });
-    }
+    let all: Vec<_> = jobs.iter().map(|job| &job.mutation).collect();
+    let mut stored = mutation::stored_of(&mut transaction, &all).await?;
+    let fresh: Vec<_> = stored.iter().map(Option::is_none).collect();
     let asked: Vec<_> =
         jobs.iter().zip(&fresh).filter(|(_, fresh)| **fresh).map(|(job, _)| (&job.call, &job.work)).collect();
     if asked.is_empty() {
-        return Ok(outcomes.into_iter().flatten().collect());
+        return Ok(stored.into_iter().flatten().map(replay).collect());
     }
-    let mut written = kind.write(&mut transaction, &asked).await?.into_iter();
-    for outcome in &mut outcomes {
-        if outcome.is_none() {
-            *outcome = written.next();
-        }
-    }
-    let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
-    if outcomes.len() != jobs.len() {
+    let written = kind.write(&mut transaction, &asked).await?;
+    if written.len() != asked.len() {
         return Err(Failed::Lost(Problem::internal()));
     }
-    let kept = Kept::of(jobs, &outcomes, &fresh);
+    if written.iter().any(|outcome| matches!(outcome, Outcome::Refused(_))) {
+        // One that another process wrote between the look and the write is refused because of that.
+        stored = mutation::stored_of(&mut transaction, &all).await?;
+    }
+    let mut written = written.into_iter();
+    let (mut outcomes, mut new) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    for (stored, fresh) in stored.into_iter().zip(fresh) {
+        let (outcome, is_new) = match (if fresh { written.next() } else { None }, stored) {
+            (Some(Outcome::Refused(_)) | None, Some(stored)) => (replay(stored), false),
+            (Some(outcome), _) => (outcome, true),
+            // A record was removed by age between the two looks.
+            (None, None) => return Err(Failed::Lost(Problem::unavailable("idempotency record"))),
+        };
+        outcomes.push(outcome);
+        new.push(is_new);
+    }
+    let kept = Kept::of(jobs, &outcomes, &new);
     if kept.callers.is_empty() {
-        // The keys of what was refused go with the transaction.
         return Ok(outcomes);
     }
     kept.write(&mut transaction).await?;
@@ -331,115 +350,75 @@ async fn together<B: Batched>(
     Ok(outcomes)
 }
 
-/// Takes the keys of the writes; tells of each whether it is new. A key that another transaction has taken is waited
-/// for, in an order in which no two can wait for each other.
-async fn admit<B: Batched>(
-    transaction: &mut Transaction<'static, Postgres>,
-    jobs: &[Job<B>],
-) -> sqlx::Result<Vec<bool>> {
-    let of = |part: fn(&Mutation) -> &String| -> Vec<String> {
-        jobs.iter().map(|job| part(&job.mutation).clone()).collect()
-    };
-    let hashes: Vec<_> = jobs.iter().map(|job| job.mutation.request_hash.clone()).collect();
-    let admitted = sqlx::query!(
-        "insert into idempotency (caller, request_id, method, request_hash)
-         select given.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
-                as given (caller, request_id, method, request_hash)
-         order by caller, request_id
-         on conflict (caller, request_id) do nothing
-         returning caller, request_id",
-        &of(|mutation| &mutation.caller),
-        &of(|mutation| &mutation.request_id),
-        &of(|mutation| &mutation.method),
-        &hashes,
-    )
-    .fetch_all(&mut **transaction)
-    .await?;
-    let admitted: HashSet<_> =
-        admitted.iter().map(|row| (row.caller.as_str(), row.request_id.as_str())).collect();
-    let is_new =
-        |mutation: &Mutation| admitted.contains(&(mutation.caller.as_str(), mutation.request_id.as_str()));
-    Ok(jobs.iter().map(|job| is_new(&job.mutation)).collect())
-}
-
-/// The stored answer of a write that was made before.
-async fn replay<B: Batched>(
-    transaction: &mut Transaction<'static, Postgres>,
-    job: &Job<B>,
-) -> Outcome<B::Answer, B::Error> {
-    match job.mutation.stored(transaction).await {
-        Ok(Some(answer)) => Outcome::Written(answer, Vec::new()),
-        // The record was removed between the two statements, by age: the caller may simply repeat.
-        Ok(None) => Outcome::Refused(Problem::unavailable("idempotency record").into()),
+/// The outcome of a write that was made before.
+fn replay<A: Message + Default, E: From<Problem>>(stored: Result<Vec<u8>, Problem>) -> Outcome<A, E> {
+    match stored.and_then(|answer| A::decode(answer.as_slice()).map_err(|_| Problem::internal())) {
+        Ok(answer) => Outcome::Written(answer, Vec::new()),
         Err(problem) => Outcome::Refused(problem.into()),
     }
 }
 
-/// Answers and events of what was written, and the keys of what was not: columns of a statement.
+/// Keys, answers and events of what was written: columns of a statement.
 #[derive(Default)]
 struct Kept {
     callers: Vec<String>,
     request_ids: Vec<String>,
+    methods: Vec<String>,
+    request_hashes: Vec<Vec<u8>>,
     responses: Vec<Vec<u8>>,
     event_ids: Vec<Uuid>,
     kinds: Vec<String>,
     subjects: Vec<String>,
     traceparents: Vec<String>,
     bodies: Vec<Vec<u8>>,
-    idle_callers: Vec<String>,
-    idle_request_ids: Vec<String>,
 }
 
 impl Kept {
-    fn of<B: Batched>(jobs: &[Job<B>], outcomes: &[Outcome<B::Answer, B::Error>], fresh: &[bool]) -> Self {
+    fn of<B: Batched>(jobs: &[Job<B>], outcomes: &[Outcome<B::Answer, B::Error>], new: &[bool]) -> Self {
         let mut kept = Self::default();
-        for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(fresh).filter(|(_, fresh)| **fresh) {
-            let (caller, request_id) = (job.mutation.caller.clone(), job.mutation.request_id.clone());
-            let Outcome::Written(answer, events) = outcome else {
-                kept.idle_callers.push(caller);
-                kept.idle_request_ids.push(request_id);
-                continue;
-            };
-            kept.callers.push(caller);
-            kept.request_ids.push(request_id);
+        for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(new).filter(|(_, new)| **new) {
+            let Outcome::Written(answer, events) = outcome else { continue };
+            let mutation = &job.mutation;
+            kept.callers.push(mutation.caller.clone());
+            kept.request_ids.push(mutation.request_id.clone());
+            kept.methods.push(mutation.method.clone());
+            kept.request_hashes.push(mutation.request_hash.clone());
             kept.responses.push(answer.encode_to_vec());
             for event in events {
                 kept.event_ids.push(Uuid::now_v7());
                 kept.kinds.push(event.kind.clone());
                 kept.subjects.push(event.subject.clone());
-                kept.traceparents.push(job.mutation.traceparent.clone());
+                kept.traceparents.push(mutation.traceparent.clone());
                 kept.bodies.push(event.body.clone());
             }
         }
         kept
     }
 
-    /// Keeps answers and events, and gives the keys back under which nothing was written.
+    /// Keeps keys, answers and events. Keys in an order in which no two transactions can wait for each other.
     async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<()> {
         sqlx::query!(
             "with told as (
                  insert into outbox (event_id, kind, subject, traceparent, body)
                  select event_id, kind, subject, traceparent, body
-                 from unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::bytea[]) with ordinality
+                 from unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::bytea[]) with ordinality
                       as event (event_id, kind, subject, traceparent, body, place)
                  order by place
-             ), given_back as (
-                 delete from idempotency using unnest($9::text[], $10::text[]) as idle (caller, request_id)
-                 where idempotency.caller = idle.caller and idempotency.request_id = idle.request_id
              )
-             update idempotency set response = done.response
-             from unnest($1::text[], $2::text[], $3::bytea[]) as done (caller, request_id, response)
-             where idempotency.caller = done.caller and idempotency.request_id = done.request_id",
+             insert into idempotency (caller, request_id, method, request_hash, response)
+             select done.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
+                    as done (caller, request_id, method, request_hash, response)
+             order by caller, request_id",
             &self.callers,
             &self.request_ids,
+            &self.methods,
+            &self.request_hashes,
             &self.responses,
             &self.event_ids,
             &self.kinds,
             &self.subjects,
             &self.traceparents,
             &self.bodies,
-            &self.idle_callers,
-            &self.idle_request_ids,
         )
         .execute(&mut **transaction)
         .await?;

@@ -132,7 +132,13 @@ impl Mutation {
         else {
             return Ok(None);
         };
-        if row.method != self.method || row.request_hash != self.request_hash {
+        let answer = self.answered(&row.method, &row.request_hash, row.response)?;
+        R::decode(answer.as_slice()).map(Some).map_err(|_| Problem::internal())
+    }
+
+    /// The answer of a record under this key, encoded.
+    fn answered(&self, method: &str, hash: &[u8], response: Option<Vec<u8>>) -> Result<Vec<u8>, Problem> {
+        if method != self.method || hash != self.request_hash {
             return Err(Problem::new(
                 Code::AlreadyExists,
                 Reason::RequestIdReused.as_str_name(),
@@ -141,9 +147,34 @@ impl Mutation {
             .field("request_id", "was used before with another request")
             .with("field", "request_id"));
         }
-        let response = row.response.ok_or_else(Problem::internal)?;
-        R::decode(response.as_slice()).map(Some).map_err(|_| Problem::internal())
+        response.ok_or_else(Problem::internal)
     }
+}
+
+/// The stored answers of mutations, encoded, each in its place; `None` where there is none.
+pub(crate) async fn stored_of(
+    connection: &mut PgConnection,
+    mutations: &[&Mutation],
+) -> sqlx::Result<Vec<Option<Result<Vec<u8>, Problem>>>> {
+    let of = |part: fn(&Mutation) -> &String| -> Vec<String> {
+        mutations.iter().map(|mutation| part(mutation).clone()).collect()
+    };
+    let rows = sqlx::query!(
+        // From what is asked to what is stored, never the other way round: that is what the left join says.
+        r#"select i.method as "method?", i.request_hash as "request_hash?", i.response
+           from unnest($1::text[], $2::text[]) with ordinality as asked (caller, request_id, place)
+           left join idempotency i on i.caller = asked.caller and i.request_id = asked.request_id
+           order by asked.place"#,
+        &of(|mutation| &mutation.caller),
+        &of(|mutation| &mutation.request_id),
+    )
+    .fetch_all(connection)
+    .await?;
+    let stored = mutations
+        .iter()
+        .zip(rows)
+        .map(|(mutation, row)| Some(mutation.answered(&row.method?, &row.request_hash?, row.response)));
+    Ok(stored.collect())
 }
 
 /// The open transaction of a mutation. Dropped without a commit, it leaves nothing.

@@ -20,7 +20,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use self::{evaluate::View, facts::Facts, language::Expression};
+use self::{
+    evaluate::{View, holds},
+    facts::Facts,
+    language::Expression,
+};
 
 /// Why a claim is pending. The numbers are those of the contract and of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -215,8 +219,8 @@ impl Rule {
                 == (&other.when_text, &other.applies_text, other.reason)
     }
 
-    fn assess(&self, view: &View<'_>, facts: &Facts) -> Outcome {
-        match self.applies.as_ref().map_or(Ok(true), |applies| view.holds(applies)) {
+    fn assess(&self, context: &cel::Context<'_, '_>, facts: &Facts) -> Outcome {
+        match self.applies.as_ref().map_or(Ok(true), |applies| holds(applies, context)) {
             Ok(true) => {}
             Ok(false) => return Outcome::NotApplicable,
             Err(_) => return Outcome::Failed,
@@ -229,7 +233,7 @@ impl Rule {
         if !self.needs.iter().all(at_hand) {
             return Outcome::NotAssessable;
         }
-        match view.holds(&self.when) {
+        match holds(&self.when, context) {
             Ok(true) => Outcome::Fires,
             Ok(false) => Outcome::Clear,
             Err(_) => Outcome::Failed,
@@ -253,21 +257,18 @@ pub struct RuleSet {
     /// The rules, by id and version.
     pub rules: Vec<Arc<Rule>>,
     norms: BTreeMap<String, i64>,
-    lists: Arc<language::CodeLists>,
+    tests: language::CodeTests,
 }
 
 impl RuleSet {
     /// What each rule that holds on the claim's day of service says.
     #[must_use]
     pub fn assess(&self, facts: &Facts) -> Vec<(Arc<Rule>, Outcome)> {
-        let view = self.view(facts);
-        let holding = self.rules.iter().filter(|rule| rule.holds_on(facts.service_date));
-        holding.map(|rule| (Arc::clone(rule), rule.assess(&view, facts))).collect()
-    }
-
-    fn view<'a>(&self, facts: &'a Facts) -> View<'a> {
         let norm_days = self.norms.get(&facts.package).copied().unwrap_or_default();
-        View::new(facts, norm_days, &self.lists)
+        let view = View::new(facts, norm_days, &self.tests);
+        let context = view.context();
+        let holding = self.rules.iter().filter(|rule| rule.holds_on(facts.service_date));
+        holding.map(|rule| (Arc::clone(rule), rule.assess(&context, facts))).collect()
     }
 }
 

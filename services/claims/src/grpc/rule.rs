@@ -210,7 +210,8 @@ impl Rules {
         mut tally: Tally,
     ) -> Result<Tally, Error> {
         let mut connection = self.db.pool.acquire().await?;
-        let seen = store::rules::seen(&mut *connection, &claims).await?;
+        let claims = store::claim::with_letters(&mut *connection, &claims).await?;
+        let seen = store::rules::seen(&mut *connection, claims).await?;
         let mut pairs = Vec::with_capacity(seen.len());
         for seen in seen {
             let sets = self.policies.rules.of(&mut connection, &seen.activations).await?;

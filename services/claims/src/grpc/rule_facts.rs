@@ -24,10 +24,10 @@ fn unreadable<T>(what: &'static str) -> impl FnOnce(T) -> Error {
 /// # Errors
 /// When it has no data, or what is stored cannot be read.
 pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
-    let data = seen.data.as_deref().ok_or(Error::DataMissing)?;
+    let data = seen.claim.data.as_deref().ok_or(Error::DataMissing)?;
     let data = pb::ClaimData::decode(data).map_err(unreadable("claim"))?;
     let letter = pb::Sep::decode(seen.letter.as_slice()).map_err(unreadable("SEP"))?;
-    let (package, severity) = package(seen.grouping.as_deref())?;
+    let (package, severity) = package(seen.claim.grouping.as_deref())?;
     let admitted_at = data.admitted_at.as_ref().and_then(time::from_proto);
     let discharged_at = data.discharged_at.as_ref().and_then(time::from_proto);
     let (Some(admitted_at), Some(discharged_at)) = (admitted_at, discharged_at) else {
@@ -40,8 +40,8 @@ pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
     let standing = seen.standing.as_deref().map(|answer| standing(answer, discharged_on)).transpose()?;
     let own = Own { seen, data: &data, package: &package, discharged_on };
     Ok(Facts {
-        service_date: seen.service_date,
-        care: care(seen.care_type),
+        service_date: seen.claim.service_date,
+        care: care(seen.claim.care_type),
         sex: word(data.sex().as_str_name(), "SEX_"),
         age_years: age.get_years().into(),
         age_days: days(birth_date, admitted_on),
@@ -62,7 +62,7 @@ pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
             .map(|document| word(document.kind().as_str_name(), "DOCUMENT_KIND_"))
             .collect(),
         severity: severity.into(),
-        tariff_rupiah: seen.tariff_rupiah.unwrap_or_default(),
+        tariff_rupiah: seen.claim.tariff_rupiah.unwrap_or_default(),
         charges_rupiah: amounts.iter().fold(0, |sum: i64, amount| sum.saturating_add(*amount)),
         charge_parts: i64::try_from(parts(&amounts)).unwrap_or_default(),
         clinic: letter.poli_code.clone(),
@@ -97,17 +97,18 @@ impl Own<'_> {
         let data =
             other.data.as_deref().map(pb::ClaimData::decode).transpose().map_err(unreadable("claim"))?;
         let (other_package, _) = package(other.grouping.as_deref())?;
-        let begun = self.seen.service_date;
+        let begun = self.seen.claim.service_date;
         let ended = data.as_ref().and_then(|data| data.discharged_at.as_ref()).and_then(time::from_proto);
         let ended = ended.map(time::today_at);
-        let both_inpatient = [self.seen.care_type, other.care_type] == [pb::CareType::Inpatient as i16; 2];
+        let both_inpatient =
+            [self.seen.claim.care_type, other.care_type] == [pb::CareType::Inpatient as i16; 2];
         let overlaps = other.service_date < self.discharged_on
             && match ended {
                 Some(ended) => begun < ended,
                 // Nobody knows yet when it ended: it is in the way only when it began within this stay.
                 None => begun < other.service_date,
             };
-        let same_facility = other.facility_code == self.seen.facility_code;
+        let same_facility = other.facility_code == self.seen.claim.facility_code;
         let category = |data: &pb::ClaimData| data.primary_diagnosis.get(..3).map(str::to_owned);
         let (own_charges, charges) =
             (self.data.charges.as_ref(), data.as_ref().and_then(|data| data.charges.as_ref()));

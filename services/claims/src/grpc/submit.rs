@@ -26,7 +26,8 @@ use crate::{
     store::{
         self,
         claim::{Pending, Row},
-        submission::{self, Final, Submitted},
+        rules::Seen,
+        submission::{self, Submitted},
     },
 };
 
@@ -126,10 +127,10 @@ impl Batched for Submissions {
         connection: &mut PgConnection,
         asked: &[(&Call, &Uuid)],
     ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
-        let claims: Vec<_> = asked.iter().map(|(call, id)| (**id, call.caller.facility())).collect();
-        let mut finals = submission::lock(connection, &claims).await?;
+        let named: Vec<_> = asked.iter().map(|(_, id)| **id).collect();
+        let mut finals = submission::lock(connection, &named).await?;
         let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
-        let mut ready = Vec::with_capacity(finals.len());
+        let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
         for (place, (call, id)) in asked.iter().enumerate() {
             let Some(at) = finals.iter().position(|found| found.claim.claim_id == **id) else {
                 // Not there, or held by somebody; that shows when nobody else has to wait for it.
@@ -137,20 +138,24 @@ impl Batched for Submissions {
                 outcomes[place] = Some(if alone { Outcome::Alone } else { Outcome::Refused(Error::NoClaim) });
                 continue;
             };
-            match self.ready(finals.swap_remove(at), call) {
-                Ok(claim) => ready.push((place, *call, claim)),
+            let found = finals.swap_remove(at);
+            let foreign = call.caller.facility().is_some_and(|own| own != found.claim.facility_code);
+            match if foreign { Err(Error::NoClaim) } else { self.ready(&found.claim, call) } {
+                Ok(was) => {
+                    ready.push((place, *call, was));
+                    claims.push(found);
+                }
                 Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
             }
         }
-        let ids: Vec<_> = ready.iter().map(|(_, _, ready)| ready.row.claim_id).collect();
-        let mut judged = verification::verify_all(connection, &self.policies.rules, &ids).await?;
+        let judged = verification::verify_all(connection, &self.policies.rules, claims).await?;
         let (mut written, mut tracers) = (Vec::with_capacity(ready.len()), Vec::new());
-        for (place, call, ready) in ready {
-            let claim_id = ready.row.claim_id;
-            let decided = match judged.remove(&claim_id).unwrap_or(Err(Error::NoClaim)) {
+        for ((place, call, was), (seen, judged)) in ready.into_iter().zip(judged) {
+            let claim_id = seen.claim.claim_id;
+            let decided = match judged {
                 Ok(judged) => {
                     tracers.extend(verification::tracer_results(claim_id, &judged.verdict));
-                    self.decide(ready, call, &judged.verdict)
+                    self.decide(seen, was, call, &judged.verdict)
                 }
                 Err(error) => Err(error),
             };
@@ -174,36 +179,28 @@ impl Batched for Submissions {
     }
 }
 
-/// A claim that may be submitted now.
-struct Ready {
-    row: Row,
-    was: Life,
-    letter: pb::Sep,
-}
-
 impl Submissions {
-    /// What needs no look at anything else: the state and the filing limit.
-    fn ready(&self, found: Final, call: &Call) -> Result<Ready, Error> {
-        let row = found.claim;
-        let was = life(&row)?;
-        was.take(Step::Submit { found: false }).map_err(|refused| wrong(&row, refused))?;
+    /// What it was, if it may be submitted now; that needs no look at anything else: the state and the filing limit.
+    fn ready(&self, row: &Row, call: &Call) -> Result<Life, Error> {
+        let was = life(row)?;
+        was.take(Step::Submit { found: false }).map_err(|refused| wrong(row, refused))?;
         let periods = &self.policies.clock.on(row.service_date)?.rule;
-        let clocks = clock::read(periods, &view::times(&row), call.today);
+        let clocks = clock::read(periods, &view::times(row), call.today);
         if let (true, Some(limit)) = (clocks.void, clocks.filing_limit) {
             return Err(Error::Void(limit));
         }
-        let letter = pb::Sep::decode(found.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
-        Ok(Ready { row, was, letter })
+        Ok(was)
     }
 
     /// What becomes of the claim, what its sender is answered, and the events that tell of it.
     fn decide(
         &self,
-        ready: Ready,
+        seen: Seen,
+        was: Life,
         call: &Call,
         verdict: &Verdict,
     ) -> Result<(Submitted, pb::SubmitClaimResponse, Vec<Event>), Error> {
-        let Ready { mut row, was, letter } = ready;
+        let mut row = seen.claim;
         let found = verdict.reason();
         let step = take(&mut row, Step::Submit { found: found.is_some() }, call)?;
         if let Some(reason) = found {
@@ -215,6 +212,7 @@ impl Submissions {
             events.push(Event::new(&event.claim_id, &event));
         }
         if !was.submitted {
+            let letter = pb::Sep::decode(seen.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
             let event = submitted(&row, &letter, call.today);
             events.push(Event::new(&event.claim_id, &event));
         }

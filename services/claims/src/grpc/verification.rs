@@ -13,7 +13,11 @@ use super::rule_facts;
 use crate::{
     error::Error,
     rules::{self, Kind, Outcome, Rule, RuleSet, Verdict, facts::Facts, load},
-    store::{self, rules::TracerResult},
+    store::{
+        self,
+        claim::WithLetter,
+        rules::{Seen, TracerResult},
+    },
 };
 
 /// Most activated sets that are kept read.
@@ -111,19 +115,19 @@ pub(super) async fn parse(file: String, text: String) -> Result<Result<RuleSet, 
     parsed.map_err(|_| Error::Unreadable("rule set"))
 }
 
-/// Judges claims as they are stored, with the sets that hold for each; one that cannot be judged says why.
+/// Judges claims, with the sets that hold for each; in their order. One that cannot be judged says why.
 pub(super) async fn verify_all(
     connection: &mut PgConnection,
     rule_sets: &RuleSets,
-    claim_ids: &[Uuid],
-) -> sqlx::Result<HashMap<Uuid, Result<Judged, Error>>> {
-    let mut judged = HashMap::with_capacity(claim_ids.len());
-    for seen in store::rules::seen(&mut *connection, claim_ids).await? {
+    claims: Vec<WithLetter>,
+) -> sqlx::Result<Vec<(Seen, Result<Judged, Error>)>> {
+    let mut judged = Vec::with_capacity(claims.len());
+    for seen in store::rules::seen(&mut *connection, claims).await? {
         let one = match rule_sets.of(connection, &seen.activations).await {
             Ok(sets) => rule_facts::facts(&seen).map(|facts| Judged { verdict: judge(&sets, &facts), sets }),
             Err(error) => Err(error),
         };
-        judged.insert(seen.claim_id, one);
+        judged.push((seen, one));
     }
     Ok(judged)
 }
@@ -134,8 +138,9 @@ pub(super) async fn verify(
     rule_sets: &RuleSets,
     claim_id: Uuid,
 ) -> Result<Judged, Error> {
-    let mut judged = verify_all(connection, rule_sets, &[claim_id]).await?;
-    judged.remove(&claim_id).unwrap_or(Err(Error::NoClaim))
+    let claims = store::claim::with_letters(&mut *connection, &[claim_id]).await?;
+    let judged = verify_all(connection, rule_sets, claims).await?.pop();
+    judged.map_or(Err(Error::NoClaim), |(_, judged)| judged)
 }
 
 fn judge(sets: &[Arc<RuleSet>; 2], facts: &Facts) -> Verdict {

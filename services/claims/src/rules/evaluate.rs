@@ -1,9 +1,9 @@
 //! The values of the language: how the names of a rule are looked up in the facts of a claim.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, sync::Arc};
 
 use cel::{
-    Context, Env, ExecutionError, Value,
+    Context, ExecutionError, Value,
     common::{
         traits::Indexer,
         types::{CelBool, CelInt, CelList, CelString, Type},
@@ -14,69 +14,11 @@ use cel::{
 
 use super::{
     facts::{Facts, MOST_EPISODES, Recent},
-    language::{self, CodeLists, Expression},
+    language::{self, CodeTest, CodeTests, Expression},
 };
 use crate::codes::any_covers;
 
-static CODES: Type = Type::new_unspecified_type("codes");
 static EPISODE: Type = Type::new_unspecified_type("episode");
-
-/// Adds what the language has beyond CEL: `codes.coded('N17-N19')` and `codes.count('N17-N19')`.
-pub(super) fn functions(mut env: Env) -> Env {
-    fn coded(codes: &Codes, ranges: &CelString<'_>) -> CelBool {
-        CelBool::from(codes.covered_by(ranges.inner()).next().is_some())
-    }
-    fn count(codes: &Codes, ranges: &CelString<'_>) -> CelInt {
-        CelInt::from(i64::try_from(codes.covered_by(ranges.inner()).count()).unwrap_or(i64::MAX))
-    }
-    // Neither name is taken: both are declared here and nowhere else.
-    let coded = cel::add_member_overload!(env, fn coded: (Codes, CelString) -> CelBool);
-    let count = cel::add_member_overload!(env, fn count: (Codes, CelString) -> CelInt);
-    debug_assert!(coded.is_ok() && count.is_ok());
-    env
-}
-
-/// Coded diagnoses or procedures.
-#[derive(Clone)]
-struct Codes {
-    codes: Arc<[String]>,
-    lists: Arc<CodeLists>,
-}
-
-impl Codes {
-    fn covered_by(&self, ranges: &str) -> impl Iterator<Item = &String> {
-        // Every text that an expression names was read at load.
-        let ranges = self.lists.get(ranges).map(Vec::as_slice).unwrap_or_default();
-        self.codes.iter().filter(move |code| any_covers(ranges, code))
-    }
-}
-
-// Diagnoses are masked.
-impl fmt::Debug for Codes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} codes", self.codes.len())
-    }
-}
-
-impl Val for Codes {
-    fn get_type(&self) -> &Type {
-        &CODES
-    }
-
-    fn cel_type() -> &'static Type {
-        &CODES
-    }
-
-    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
-        Box::new(self.clone())
-    }
-
-    fn as_any(&self) -> Option<&dyn Any> {
-        Some(self)
-    }
-}
-
-impl StaticVal for Codes {}
 
 /// An episode of the member.
 #[derive(Debug, Clone)]
@@ -158,12 +100,7 @@ fn text<'b, 'v>(value: String) -> CowVal<'b, 'v> {
 pub(super) struct View<'a> {
     facts: &'a Facts,
     norm_days: i64,
-    primary: Codes,
-    secondary: Codes,
-    diagnoses: Codes,
-    procedures: Codes,
-    initial_diagnosis: Codes,
-    pcare_diagnoses: Codes,
+    tests: &'a CodeTests,
     pcare_drugs: CelList<'static>,
     documents: CelList<'static>,
     episodes: CelList<'static>,
@@ -171,46 +108,70 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// Prepares the facts; `norm_days` is the usual stay of the package, 0 when none is known.
-    pub(super) fn new(facts: &'a Facts, norm_days: i64, lists: &Arc<CodeLists>) -> Self {
-        let codes = |codes: Vec<String>| Codes { codes: codes.into(), lists: Arc::clone(lists) };
+    pub(super) fn new(facts: &'a Facts, norm_days: i64, tests: &'a CodeTests) -> Self {
         let texts = |texts: &[String]| {
             let values = texts.iter().map(|text| Box::new(CelString::from(text.clone())) as Box<dyn Val>);
             CelList::from(values.collect::<Vec<_>>())
         };
-        let mut diagnoses = Vec::with_capacity(1 + facts.secondary.len());
-        diagnoses.push(facts.primary.clone());
-        diagnoses.extend(facts.secondary.iter().cloned());
         let episodes = facts.episodes.iter().take(MOST_EPISODES);
         let episodes = episodes.map(|recent| Box::new(Episode(Arc::new(recent.clone()))) as Box<dyn Val>);
         let pcare = facts.pcare.as_ref();
         Self {
             facts,
             norm_days,
-            primary: codes(vec![facts.primary.clone()]),
-            secondary: codes(facts.secondary.clone()),
-            diagnoses: codes(diagnoses),
-            procedures: codes(facts.procedures.clone()),
-            initial_diagnosis: codes(vec![facts.initial_diagnosis.clone()]),
-            pcare_diagnoses: codes(pcare.map(|record| record.diagnoses.clone()).unwrap_or_default()),
+            tests,
             pcare_drugs: texts(pcare.map(|record| record.drugs.as_slice()).unwrap_or_default()),
             documents: texts(&facts.documents),
             episodes: CelList::from(episodes.collect::<Vec<_>>()),
         }
     }
 
-    /// Whether an expression holds.
-    pub(super) fn holds(&self, expression: &Expression) -> Result<bool, ExecutionError> {
+    /// What expressions are evaluated in.
+    pub(super) fn context(&self) -> Context<'_, '_> {
         let mut context = Context::with_env(language::environment());
         context.set_variable_resolver(self);
-        let value = Value::resolve_val(expression.root(), &context)?;
-        value.downcast_ref::<CelBool>().map(|truth| *truth.inner()).ok_or_else(|| {
-            ExecutionError::UnexpectedType { got: value.get_type().name().to_owned(), want: "bool".into() }
-        })
+        context
     }
+
+    /// The codes of a name.
+    fn codes(&self, name: &str) -> impl Iterator<Item = &String> {
+        use std::slice::from_ref;
+        let facts = self.facts;
+        let (first, rest): (&[String], &[String]) = match name {
+            "claim.primary" => (from_ref(&facts.primary), &[]),
+            "claim.secondary" => (&facts.secondary, &[]),
+            "claim.diagnoses" => (from_ref(&facts.primary), &facts.secondary),
+            "claim.procedures" => (&facts.procedures, &[]),
+            "sep.diagnosis" => (from_ref(&facts.initial_diagnosis), &[]),
+            "pcare.diagnoses" => (facts.pcare.as_ref().map_or(&[], |record| &record.diagnoses), &[]),
+            _ => (&[], &[]),
+        };
+        first.iter().chain(rest)
+    }
+
+    fn tested(&self, test: &CodeTest) -> CowVal<'_, '_> {
+        let mut covered = self.codes(&test.of).filter(|code| any_covers(&test.ranges, code));
+        if test.counted {
+            number(i64::try_from(covered.count()).unwrap_or(i64::MAX))
+        } else {
+            truth(covered.next().is_some())
+        }
+    }
+}
+
+/// Whether an expression holds.
+pub(super) fn holds(expression: &Expression, context: &Context<'_, '_>) -> Result<bool, ExecutionError> {
+    let value = Value::resolve_val(expression.root(), context)?;
+    value.downcast_ref::<CelBool>().map(|truth| *truth.inner()).ok_or_else(|| {
+        ExecutionError::UnexpectedType { got: value.get_type().name().to_owned(), want: "bool".into() }
+    })
 }
 
 impl VariableResolver for View<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(test) = self.tests.named(variable) {
+            return Some(self.tested(test));
+        }
         let facts = self.facts;
         let word = |text: &'b String| Some(CowVal::owned(CelString::from(text.as_str())));
         Some(match variable {
@@ -221,11 +182,6 @@ impl VariableResolver for View<'_> {
             "claim.package" => return word(&facts.package),
             "sep.clinic" => return word(&facts.clinic),
             "facility.class" => return word(&facts.facility_class),
-            "claim.primary" => CowVal::Borrowed(&self.primary),
-            "claim.secondary" => CowVal::Borrowed(&self.secondary),
-            "claim.diagnoses" => CowVal::Borrowed(&self.diagnoses),
-            "claim.procedures" => CowVal::Borrowed(&self.procedures),
-            "sep.diagnosis" => CowVal::Borrowed(&self.initial_diagnosis),
             "claim.documents" => CowVal::Borrowed(&self.documents),
             "member.episodes" => CowVal::Borrowed(&self.episodes),
             "claim.has_sitb_number" => truth(facts.has_sitb_number),
@@ -275,7 +231,6 @@ impl View<'_> {
             "pcare" => {
                 let record = self.facts.pcare.as_ref()?;
                 Some(match name {
-                    "diagnoses" => CowVal::Borrowed(&self.pcare_diagnoses),
                     "drugs" => CowVal::Borrowed(&self.pcare_drugs),
                     "hb_tested" => truth(record.hb_tested),
                     "tb_tested" => truth(record.tb_tested),

@@ -1,18 +1,18 @@
 //! The language of the rules: CEL over a fixed vocabulary. An expression is read once, at load; then every name, type,
 //! word and code range in it is known to be right, and the most steps it can take are counted, so that evaluating it can
 //! neither fail on a type nor run for long.
+//!
+//! What most rules ask first, and most claims deny, is whether codes of a range are there. So `claim.diagnoses.coded('N17')`
+//! is taken out of the expression at load: there it becomes a name, whose value is found without an interpreter.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use cel::{
-    Env, Program,
+    Env,
     common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators},
 };
 
-use super::{Need, evaluate, facts::MOST_EPISODES};
+use super::{Need, facts::MOST_EPISODES};
 use crate::codes::CodeRange;
 
 /// Longest expression, in bytes.
@@ -24,8 +24,37 @@ const MOST_DEPTH: usize = 40;
 /// Stack for the parser.
 const PARSER_STACK: usize = 32 << 20;
 
-/// Ranges of codes by the text in which the rules write them.
-pub(super) type CodeLists = HashMap<String, Vec<CodeRange>>;
+/// How the name of a code test begins. No name that a rule can write does.
+const TEST: char = '#';
+
+/// What the rules of a set ask of codes, each once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CodeTests(Vec<CodeTest>);
+
+/// Whether codes lie in ranges, or how many do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CodeTest {
+    /// Name of the codes, e.g. `claim.diagnoses`.
+    pub(super) of: String,
+    pub(super) ranges: Vec<CodeRange>,
+    pub(super) counted: bool,
+}
+
+impl CodeTests {
+    /// The name under which expressions have the test.
+    fn name(&mut self, test: CodeTest) -> String {
+        let place = self.0.iter().position(|known| *known == test).unwrap_or_else(|| {
+            self.0.push(test);
+            self.0.len() - 1
+        });
+        format!("{TEST}{place}")
+    }
+
+    /// The test of a name.
+    pub(super) fn named(&self, name: &str) -> Option<&CodeTest> {
+        name.strip_prefix(TEST)?.parse::<usize>().ok().and_then(|place| self.0.get(place))
+    }
+}
 
 /// What a value in a rule is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +175,7 @@ fn field(name: &str) -> Option<Type> {
 /// An expression that was read and found right.
 #[derive(Debug)]
 pub(super) struct Expression {
-    program: Program,
+    root: IdedExpr,
     /// What must be at hand to evaluate it.
     pub(super) needs: Vec<Need>,
     /// The most steps it takes on any claim.
@@ -154,20 +183,20 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// The root of the parsed expression.
+    /// Its root.
     pub(super) fn root(&self) -> &IdedExpr {
-        self.program.expression()
+        &self.root
     }
 }
 
-/// The functions of the language; the same for every rule.
+/// The operators and functions of CEL; the same for every rule.
 pub(super) fn environment() -> Arc<Env> {
     static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| Arc::new(evaluate::functions(Env::stdlib()))).clone()
+    ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib())).clone()
 }
 
-/// Reads an expression that must be true or false; its ranges of codes are added to the lists.
-pub(super) fn read(text: &str, lists: &mut CodeLists) -> Result<Expression, String> {
+/// Reads an expression that must be true or false; what it asks of codes is added to the tests.
+pub(super) fn read(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
     if text.len() > MOST_BYTES {
         return Err(format!("the expression has {} bytes, {MOST_BYTES} are the most", text.len()));
     }
@@ -176,20 +205,21 @@ pub(super) fn read(text: &str, lists: &mut CodeLists) -> Result<Expression, Stri
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .stack_size(PARSER_STACK)
-            .spawn_scoped(scope, || parse(text, lists))
+            .spawn_scoped(scope, || parse(text, tests))
             .map_err(|error| format!("cannot be read now: {error}"))?
             .join()
             .unwrap_or_else(|_| Err("no expression of CEL: the parser gave up".into()))
     })
 }
 
-fn parse(text: &str, lists: &mut CodeLists) -> Result<Expression, String> {
+fn parse(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
     let program = environment().compile(text).map_err(|errors| {
         let told = errors.errors.first().map_or("cannot be read", |error| error.msg.as_str());
         format!("no expression of CEL: {told}")
     })?;
-    let mut checker = Checker { scope: Vec::new(), depth: 0, needs: Vec::new(), lists };
-    let (of, steps) = checker.check(program.expression())?;
+    let mut root = program.expression().clone();
+    let mut checker = Checker { scope: Vec::new(), depth: 0, needs: Vec::new(), tests };
+    let (of, steps) = checker.check(&mut root)?;
     if of != Bool {
         return Err("must be true or false".into());
     }
@@ -197,19 +227,19 @@ fn parse(text: &str, lists: &mut CodeLists) -> Result<Expression, String> {
         return Err(format!("may take {steps} steps, {MOST_STEPS} are the most"));
     }
     let needs = checker.needs;
-    Ok(Expression { program, needs, steps })
+    Ok(Expression { root, needs, steps })
 }
 
 struct Checker<'a> {
     scope: Vec<(String, Type)>,
     depth: usize,
     needs: Vec<Need>,
-    lists: &'a mut CodeLists,
+    tests: &'a mut CodeTests,
 }
 
 impl Checker<'_> {
-    /// Type of an expression, and the most steps it takes.
-    fn check(&mut self, expression: &IdedExpr) -> Result<(Type, u64), String> {
+    /// Type of an expression, and the most steps it takes. Names of several parts are made one, and tests of codes too.
+    fn check(&mut self, expression: &mut IdedExpr) -> Result<(Type, u64), String> {
         if self.depth == MOST_DEPTH {
             return Err(format!("the expression is nested deeper than {MOST_DEPTH}"));
         }
@@ -219,8 +249,8 @@ impl Checker<'_> {
         checked
     }
 
-    fn check_here(&mut self, expression: &IdedExpr) -> Result<(Type, u64), String> {
-        match &expression.expr {
+    fn check_here(&mut self, expression: &mut IdedExpr) -> Result<(Type, u64), String> {
+        match &mut expression.expr {
             Expr::Literal(literal) => match literal {
                 LiteralValue::Boolean(_) => Ok((Bool, 1)),
                 LiteralValue::Int(_) => Ok((Int, 1)),
@@ -228,16 +258,17 @@ impl Checker<'_> {
                 _ => Err("only true, false, whole numbers and texts may be written".into()),
             },
             Expr::Ident(name) => self.name(name).map(|of| (of, 1)),
-            Expr::Select(select) => self.select(expression, select),
+            Expr::Select(_) => self.select(expression),
             Expr::List(list) => {
                 let (mut element, mut steps) = (Type::Anything, 1);
-                for item in &list.elements {
+                for item in &mut list.elements {
                     let (of, more) = self.check(item)?;
                     element = unified(element, of).ok_or("a list holds values of one type")?;
                     steps += more;
                 }
                 Ok((List(Box::new(element)), steps))
             }
+            Expr::Call(CallExpr { target: Some(_), .. }) => self.method(expression),
             Expr::Call(call) => self.call(call),
             Expr::Comprehension(loops) => self.comprehension(loops),
             Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
@@ -263,46 +294,59 @@ impl Checker<'_> {
         }
     }
 
-    fn select(&mut self, whole: &IdedExpr, select: &SelectExpr) -> Result<(Type, u64), String> {
-        if select.test {
+    fn select(&mut self, whole: &mut IdedExpr) -> Result<(Type, u64), String> {
+        let path = path(whole);
+        let Expr::Select(SelectExpr { operand, field: name, test: false }) = &mut whole.expr else {
             return Err("has() is not needed: every name is always known".into());
-        }
-        let path = path(whole).ok_or("a field is taken of a name only")?;
+        };
+        let path = path.ok_or("a field is taken of a name only")?;
         let root = path.split('.').next().unwrap_or_default();
         if !self.scope.iter().any(|(known, _)| known == root) {
-            return self.name(&path).map(|of| (of, 2));
+            let of = self.name(&path)?;
+            whole.expr = Expr::Ident(path);
+            return Ok((of, 2));
         }
-        let (of, steps) = self.check(&select.operand)?;
-        match (of, field(&select.field)) {
+        let (of, steps) = self.check(operand)?;
+        match (of, field(name)) {
             (Episode, Some(field)) => Ok((field, steps + 1)),
-            (Episode, None) => Err(format!("an episode has no field {}", select.field)),
+            (Episode, None) => Err(format!("an episode has no field {name}")),
             _ => Err(format!("{path}: only an episode has fields")),
         }
     }
 
-    fn call(&mut self, call: &CallExpr) -> Result<(Type, u64), String> {
-        let name = call.func_name.as_str();
-        if let Some(target) = &call.target {
-            let (of, steps) = self.check(target)?;
-            return match (of, name, call.args.as_slice()) {
-                (Codes, "coded" | "count", [ranges]) => {
-                    let Expr::Literal(LiteralValue::String(text)) = &ranges.expr else {
-                        return Err(format!("{name} takes ranges of codes as a text in quotes"));
-                    };
-                    let read = code_ranges(text.inner())?;
-                    let cost = read.len() as u64;
-                    self.lists.insert(text.inner().to_owned(), read);
-                    Ok((if name == "coded" { Bool } else { Int }, steps + 2 + cost))
-                }
-                (List(_), "size", []) => Ok((Int, steps + 1)),
-                (of, ..) => Err(format!("{name}(): not known on {}", of.name())),
-            };
+    /// A call on something, as `claim.diagnoses.coded('N17-N19')`.
+    fn method(&mut self, whole: &mut IdedExpr) -> Result<(Type, u64), String> {
+        let Expr::Call(CallExpr { func_name, target: Some(target), args }) = &mut whole.expr else {
+            return Err("no call on a value".into());
+        };
+        let (of, steps) = self.check(target)?;
+        match (of, func_name.as_str(), args.as_slice()) {
+            (Codes, name @ ("coded" | "count"), [ranges]) => {
+                let Expr::Ident(of) = &target.expr else {
+                    return Err(format!("{name}() is asked of a name, as claim.diagnoses"));
+                };
+                let Expr::Literal(LiteralValue::String(text)) = &ranges.expr else {
+                    return Err(format!("{name} takes ranges of codes as a text in quotes"));
+                };
+                let counted = name == "count";
+                let ranges = code_ranges(text.inner())?;
+                let steps = steps + 2 + ranges.len() as u64;
+                let test = CodeTest { of: of.clone(), ranges, counted };
+                whole.expr = Expr::Ident(self.tests.name(test));
+                Ok((if counted { Int } else { Bool }, steps))
+            }
+            (List(_), "size", []) => Ok((Int, steps + 1)),
+            (of, name, _) => Err(format!("{name}(): not known on {}", of.name())),
         }
+    }
+
+    fn call(&mut self, call: &mut CallExpr) -> Result<(Type, u64), String> {
+        let name = call.func_name.as_str();
         let mut arguments = Vec::with_capacity(call.args.len());
         let mut steps = 1;
-        for argument in &call.args {
+        for argument in &mut call.args {
             let (of, more) = self.check(argument)?;
-            arguments.push((of, argument));
+            arguments.push((of, &*argument));
             steps += more;
         }
         let of = match (name, arguments.as_slice()) {
@@ -349,12 +393,12 @@ impl Checker<'_> {
     }
 
     /// `exists`, `all`, `exists_one`, `filter` and `map`, as the parser writes them out.
-    fn comprehension(&mut self, loops: &ComprehensionExpr) -> Result<(Type, u64), String> {
-        let (range, range_steps) = self.check(&loops.iter_range)?;
+    fn comprehension(&mut self, loops: &mut ComprehensionExpr) -> Result<(Type, u64), String> {
+        let (range, range_steps) = self.check(&mut loops.iter_range)?;
         let (List(element), None) = (range, &loops.iter_var2) else {
             return Err("exists, all, filter and map go over a list".into());
         };
-        let (accumulated, init_steps) = self.check(&loops.accu_init)?;
+        let (accumulated, init_steps) = self.check(&mut loops.accu_init)?;
         if variable(&loops.iter_var).is_some() || self.scope.iter().any(|(known, _)| *known == loops.iter_var)
         {
             return Err(format!("{} names something already", loops.iter_var));
@@ -362,15 +406,15 @@ impl Checker<'_> {
         let outside = self.scope.len();
         self.scope.push((loops.accu_var.clone(), accumulated.clone()));
         self.scope.push((loops.iter_var.clone(), *element));
-        let (condition, condition_steps) = self.check(&loops.loop_cond)?;
-        let (step, step_steps) = self.check(&loops.loop_step)?;
+        let (condition, condition_steps) = self.check(&mut loops.loop_cond)?;
+        let (step, step_steps) = self.check(&mut loops.loop_step)?;
         let of = unified(accumulated, step).ok_or("the condition must be true or false")?;
         if condition != Bool {
             return Err("the condition must be true or false".into());
         }
         self.scope.truncate(outside);
         self.scope.push((loops.accu_var.clone(), of));
-        let (result, result_steps) = self.check(&loops.result)?;
+        let (result, result_steps) = self.check(&mut loops.result)?;
         self.scope.truncate(outside);
         let each = condition_steps + step_steps + 2;
         let steps = range_steps + init_steps + result_steps + each.saturating_mul(MOST_EPISODES as u64);
@@ -435,12 +479,12 @@ mod tests {
     use super::*;
 
     fn mistake(text: &str) -> String {
-        read(text, &mut CodeLists::new()).unwrap_err()
+        read(text, &mut CodeTests::default()).unwrap_err()
     }
 
     #[test]
     fn what_is_right_is_read_with_what_it_needs() {
-        let mut lists = CodeLists::new();
+        let mut tests = CodeTests::default();
         for right in [
             "claim.diagnoses.coded('N17-N19 I12') && !claim.procedures.coded('39.95')",
             "claim.care == 'inpatient' && claim.stay_days > 3 * claim.norm_days && claim.norm_days > 0",
@@ -450,10 +494,12 @@ mod tests {
             "!('laboratory' in claim.documents) && sep.clinic in ['HDL', 'IRM']",
             "member.episodes.all(e, member.episodes.exists(o, o.days_before == e.days_before))",
         ] {
-            read(right, &mut lists).unwrap_or_else(|wrong| panic!("{right}: {wrong}"));
+            read(right, &mut tests).unwrap_or_else(|wrong| panic!("{right}: {wrong}"));
         }
-        assert!(lists.contains_key("N17-N19 I12") && lists.contains_key("39.95"));
-        let expression = read("standing.certified || referral.from_fktp", &mut lists).unwrap();
+        let [kidney, dialysis] = tests.0.as_slice() else { panic!("{tests:?}") };
+        assert_eq!((kidney.of.as_str(), kidney.ranges.len()), ("claim.diagnoses", 2));
+        assert_eq!((dialysis.of.as_str(), dialysis.counted), ("claim.procedures", false));
+        let expression = read("standing.certified || referral.from_fktp", &mut tests).unwrap();
         assert_eq!(expression.needs, [Need::Standing, Need::Referral]);
     }
 
@@ -506,10 +552,10 @@ mod tests {
             );
         }
         assert!(mistake(&format!("'{}' == ''", "x".repeat(10_000))).contains("bytes"));
-        assert!(read(&format!("true{}", " || true".repeat(200)), &mut CodeLists::new()).is_ok());
+        assert!(read(&format!("true{}", " || true".repeat(200)), &mut CodeTests::default()).is_ok());
         for wild in ["((((", "\u{0}", "'", "a.b.c.d(e(f)[g])", "\u{1f600}", "@result", "[[[[[[", "claim..sex"]
         {
-            assert!(read(wild, &mut CodeLists::new()).is_err(), "{wild}");
+            assert!(read(wild, &mut CodeTests::default()).is_err(), "{wild}");
         }
     }
 }

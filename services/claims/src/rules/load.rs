@@ -13,7 +13,7 @@ use super::{
     Kind, Level, Need, Outcome, Reason, Rule, RuleSet, Severity, Words,
     evaluate::View,
     facts::Facts,
-    language::{self, CodeLists, DOCUMENTS, Expression},
+    language::{self, CodeTests, DOCUMENTS, Expression},
 };
 
 /// Longest rule file, in bytes.
@@ -167,18 +167,17 @@ impl Reader<'_> {
             self.wrong(0, format!("{} rules, {MOST_RULES} are the most", tables.len()));
             return None;
         }
-        let mut lists = CodeLists::new();
+        let mut tests = CodeTests::default();
         let mut read_rules = Vec::new();
         for table in tables {
             let id = table.get("id").and_then(Item::as_str).unwrap_or("without an id").to_owned();
             let place = Place { begin: table.span().map_or(0, |span| span.start), table, id };
-            if let Some(rule) = self.rule(&head, &place, &mut lists) {
+            if let Some(rule) = self.rule(&head, &place, &mut tests) {
                 read_rules.push((place, rule));
             }
         }
-        let lists = Arc::new(lists);
         for (place, (rule, written)) in &read_rules {
-            self.prove(place, rule, written, &head, &lists);
+            self.prove(place, rule, written, &head, &tests);
         }
         self.check_versions(&read_rules);
         let mut rules: Vec<_> = read_rules.into_iter().map(|(_, (rule, _))| Arc::new(rule)).collect();
@@ -192,7 +191,7 @@ impl Reader<'_> {
             embed_within_months: head.embed_within_months,
             rules,
             norms: head.norms,
-            lists,
+            tests,
         })
     }
 
@@ -216,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    fn rule(&mut self, head: &Head, place: &Place<'_>, lists: &mut CodeLists) -> Option<(Rule, Written)> {
+    fn rule(&mut self, head: &Head, place: &Place<'_>, tests: &mut CodeTests) -> Option<(Rule, Written)> {
         let written: Written = match read(place.table.clone()) {
             Ok(written) => written,
             Err((at, message)) => {
@@ -228,9 +227,9 @@ impl Reader<'_> {
         self.check_written(head, place, &written);
         let applies = match written.applies.as_str() {
             "" => None,
-            text => self.expression(place, "applies", text, lists),
+            text => self.expression(place, "applies", text, tests),
         };
-        let when = self.expression(place, "when", &written.when, lists);
+        let when = self.expression(place, "when", &written.when, tests);
         let source = written.source.clone().or_else(|| head.source.clone()).unwrap_or_default();
         if source.trim().is_empty() {
             self.wrong_rule(place, "source", "must say what the rule rests on");
@@ -325,23 +324,17 @@ impl Reader<'_> {
         place: &Place<'_>,
         key: &str,
         text: &str,
-        lists: &mut CodeLists,
+        tests: &mut CodeTests,
     ) -> Option<Expression> {
-        language::read(text, lists).map_err(|mistake| self.wrong_rule(place, key, mistake)).ok()
+        language::read(text, tests).map_err(|mistake| self.wrong_rule(place, key, mistake)).ok()
     }
 
     /// Runs the examples of a rule.
-    fn prove(
-        &mut self,
-        place: &Place<'_>,
-        rule: &Rule,
-        written: &Written,
-        head: &Head,
-        lists: &Arc<CodeLists>,
-    ) {
+    fn prove(&mut self, place: &Place<'_>, rule: &Rule, written: &Written, head: &Head, tests: &CodeTests) {
         let said = |facts: &Facts| {
             let norm_days = head.norms.get(&facts.package).copied().unwrap_or_default();
-            rule.assess(&View::new(facts, norm_days, lists), facts)
+            let view = View::new(facts, norm_days, tests);
+            rule.assess(&view.context(), facts)
         };
         for (at, facts) in written.fires.iter().enumerate() {
             let outcome = said(facts);

@@ -417,7 +417,7 @@ proptest! {
             text: String::new(),
             embed_within_months: None,
             norms: edits.norms.clone(),
-            lists: Arc::clone(&edits.lists),
+            tests: edits.tests.clone(),
         };
         prop_assert_eq!(ids(&first), ids(&judge([tracers, &shuffled], &facts)));
     }

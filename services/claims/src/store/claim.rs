@@ -86,6 +86,34 @@ macro_rules! row {
 
 pub(super) use row;
 
+/// A claim, with the letter of its SEP.
+#[derive(Debug)]
+pub struct WithLetter {
+    /// The claim.
+    pub claim: Row,
+    /// The letter, encoded.
+    pub letter: Vec<u8>,
+}
+
+/// Claims that exist, with their letters; in no order.
+pub async fn with_letters(
+    executor: impl PgExecutor<'_>,
+    claim_ids: &[Uuid],
+) -> Result<Vec<WithLetter>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select c.claim_id, c.sep_number, c.facility_code, c.member_id, c.care_type, c.service_date, c.state,
+                c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
+                c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
+                c.payment_reference, c.paid_rupiah, c.paid_on, s.letter
+         from claim c join sep s on s.sep_number = c.sep_number
+         where c.claim_id = any($1)",
+        claim_ids,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|row| WithLetter { letter: row.letter.clone(), claim: row!(row) }).collect())
+}
+
 /// A step that was taken.
 #[derive(Debug)]
 pub struct Step {

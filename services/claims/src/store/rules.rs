@@ -5,25 +5,14 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use super::claim::{Row, WithLetter};
 use crate::rules::facts::{LOOK_BACK_DAYS, MOST_EPISODES};
 
 /// What the rules look at, of one claim.
 #[derive(Debug)]
 pub struct Seen {
     /// The claim.
-    pub claim_id: Uuid,
-    /// Facility.
-    pub facility_code: String,
-    /// Day of service.
-    pub service_date: Date,
-    /// Kind of care.
-    pub care_type: i16,
-    /// Coded episode.
-    pub data: Option<Vec<u8>>,
-    /// Last grouping.
-    pub grouping: Option<Vec<u8>>,
-    /// Tariff of the package.
-    pub tariff_rupiah: Option<i64>,
+    pub claim: Row,
     /// The letter of the SEP.
     pub letter: Vec<u8>,
     /// What the accreditation service answered for it.
@@ -57,34 +46,39 @@ pub struct Episode {
     pub grouping: Option<Vec<u8>>,
 }
 
-/// What the rules look at, of claims that exist; in no order. One statement, whose cost for each claim is bounded by the
-/// look-back and not by what else is stored.
-pub async fn seen(executor: impl PgExecutor<'_>, claim_ids: &[Uuid]) -> Result<Vec<Seen>, sqlx::Error> {
+/// What the rules look at beside the claims themselves, which were read before. One statement, whose cost for each claim
+/// is bounded by the look-back and not by what else is stored.
+pub async fn seen(executor: impl PgExecutor<'_>, claims: Vec<WithLetter>) -> Result<Vec<Seen>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select c.claim_id, c.facility_code, c.service_date, c.care_type, c.data, c.grouping, c.tariff_rupiah, s.letter,
+        r#"with w as materialized (
+               select * from unnest($3::uuid[], $4::text[], $5::uuid[], $6::date[], $7::date[]) with ordinality
+                      as w (claim_id, sep_number, member_id, service_date, ended_on, place)
+           ), days as materialized (
+               select service_date, array(select distinct on (a.kind) a.activation_id from rule_set_activation a
+                                          where a.effective_from <= service_date
+                                          order by a.kind, a.activation_id desc) as activations
+               from (select distinct service_date from w) day
+           )
+           select (select e.answer from sep_evidence e
+                   where e.sep_number = w.sep_number and e.edge = 'vklaim-siaf') as standing,
                   (select e.answer from sep_evidence e
-                   where e.sep_number = c.sep_number and e.edge = 'vklaim-siaf') as standing,
-                  (select e.answer from sep_evidence e
-                   where e.sep_number = c.sep_number and e.edge = 'vklaim-sisrute') as referral,
+                   where e.sep_number = w.sep_number and e.edge = 'vklaim-sisrute') as referral,
                   (select count(*) from (
                        select 1 as one from claim_bill own
                        join claim_bill other on other.facility_code = own.facility_code and other.bill = own.bill
                             and other.service_date between own.service_date - 30 and own.service_date + 30
                             and other.member_id <> own.member_id
-                       where own.claim_id = c.claim_id
+                       where own.claim_id = w.claim_id
                          -- Looked up one by one, so that twenty are enough however many there are.
                          and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
                        limit 20) same) as "identical_bills!",
-                  array(select distinct on (a.kind) a.activation_id from rule_set_activation a
-                        where a.effective_from <= c.service_date
-                        order by a.kind, a.activation_id desc) as "activations!",
+                  days.activations as "activations!",
                   r.facility_codes as "facility_codes?", r.clinics as "clinics?", r.care_types as "care_types?",
                   r.service_dates as "service_dates?: Vec<jiff_sqlx::Date>", r.emergencies as "emergencies?",
                   r.data as "episode_data?: Vec<Option<Vec<u8>>>",
                   r.groupings as "episode_groupings?: Vec<Option<Vec<u8>>>"
-           from unnest($1::uuid[]) as w (claim_id)
-           join claim c on c.claim_id = w.claim_id
-           join sep s on s.sep_number = c.sep_number
+           from w
+           join days on days.service_date = w.service_date
            left join lateral (
                select array_agg(facility_code) as facility_codes, array_agg(clinic) as clinics,
                       array_agg(care_type) as care_types, array_agg(service_date) as service_dates,
@@ -92,18 +86,25 @@ pub async fn seen(executor: impl PgExecutor<'_>, claim_ids: &[Uuid]) -> Result<V
                from (select p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency, o.data, o.grouping
                      from sep p
                      left join claim o on o.sep_number = p.sep_number and o.state <> 10 and o.submitted_at is not null
-                     where p.member_id = c.member_id and p.cancelled_at is null and p.sep_number <> c.sep_number
-                       and p.service_date >= c.service_date - $2::int
-                       and p.service_date <= coalesce(c.discharged_on, c.service_date)
-                     order by p.service_date desc, p.sep_number limit $3) latest
-           ) r on true"#,
-        claim_ids,
+                     where p.member_id = w.member_id and p.cancelled_at is null and p.sep_number <> w.sep_number
+                       and p.service_date >= w.service_date - $1::int and p.service_date <= w.ended_on
+                     order by p.service_date desc, p.sep_number limit $2) latest
+           ) r on true
+           order by w.place"#,
         i32::try_from(LOOK_BACK_DAYS).unwrap_or(i32::MAX),
         i64::try_from(MOST_EPISODES).unwrap_or(i64::MAX),
+        &claims.iter().map(|one| one.claim.claim_id).collect::<Vec<_>>(),
+        &claims.iter().map(|one| one.claim.sep_number.clone()).collect::<Vec<_>>(),
+        &claims.iter().map(|one| one.claim.member_id).collect::<Vec<_>>(),
+        &claims.iter().map(|one| one.claim.service_date.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
+        &claims
+            .iter()
+            .map(|one| one.claim.discharged_on.unwrap_or(one.claim.service_date).to_sqlx())
+            .collect::<Vec<_>>() as &[jiff_sqlx::Date],
     )
     .fetch_all(executor)
     .await?;
-    let rows = rows.into_iter().map(|row| {
+    let rows = claims.into_iter().zip(rows).map(|(WithLetter { claim, letter }, row)| {
         let mut clinics = row.clinics.unwrap_or_default().into_iter();
         let mut care_types = row.care_types.unwrap_or_default().into_iter();
         let mut days = row.service_dates.unwrap_or_default().into_iter();
@@ -122,15 +123,9 @@ pub async fn seen(executor: impl PgExecutor<'_>, claim_ids: &[Uuid]) -> Result<V
             })
         });
         Seen {
+            claim,
+            letter,
             episodes: episodes.collect(),
-            claim_id: row.claim_id,
-            facility_code: row.facility_code,
-            service_date: row.service_date.to_jiff(),
-            care_type: row.care_type,
-            data: row.data,
-            grouping: row.grouping,
-            tariff_rupiah: row.tariff_rupiah,
-            letter: row.letter,
             standing: row.standing,
             referral: row.referral,
             identical_bills: row.identical_bills,

@@ -5,16 +5,7 @@ use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::claim::{Row, Step};
-
-/// A claim that is to be submitted, with the letter of its SEP.
-#[derive(Debug)]
-pub struct Final {
-    /// The claim.
-    pub claim: Row,
-    /// The letter, encoded.
-    pub letter: Vec<u8>,
-}
+use super::claim::{Row, Step, WithLetter};
 
 /// What a submission changed.
 #[derive(Debug)]
@@ -29,12 +20,9 @@ pub struct Submitted {
     pub question: Option<Vec<u8>>,
 }
 
-/// Claims that can be held against changes until the transaction ends; of one facility only where one is given with the
-/// id. One that another transaction holds is left out, unless it is the only one: then that is waited for.
-pub async fn lock(
-    connection: &mut PgConnection,
-    claims: &[(Uuid, Option<&str>)],
-) -> Result<Vec<Final>, sqlx::Error> {
+/// Claims that can be held against changes until the transaction ends. One that another transaction holds is left out,
+/// unless it is the only one: then that is waited for.
+pub async fn lock(connection: &mut PgConnection, claim_ids: &[Uuid]) -> Result<Vec<WithLetter>, sqlx::Error> {
     macro_rules! locked {
         ($how:literal) => {
             sqlx::query!(
@@ -42,23 +30,20 @@ pub async fn lock(
                         c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
                         c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
                         c.payment_reference, c.paid_rupiah, c.paid_on, s.letter
-                 from unnest($1::uuid[], $2::text[]) as asked (claim_id, facility_code)
-                 join claim c on c.claim_id = asked.claim_id
-                 join sep s on s.sep_number = c.sep_number
-                 where asked.facility_code is null or asked.facility_code = c.facility_code
+                 from claim c join sep s on s.sep_number = c.sep_number
+                 where c.claim_id = any($1)
                  order by c.claim_id "
                     + $how,
-                &claims.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-                &claims.iter().map(|(_, own)| own.map(str::to_owned)).collect::<Vec<_>>() as &[Option<String>],
+                claim_ids,
             )
             .fetch_all(connection)
             .await?
             .into_iter()
-            .map(|row| Final { letter: row.letter.clone(), claim: super::claim::row!(row) })
+            .map(|row| WithLetter { letter: row.letter.clone(), claim: super::claim::row!(row) })
             .collect()
         };
     }
-    Ok(if claims.len() == 1 { locked!("for update of c") } else { locked!("for update of c skip locked") })
+    Ok(if claim_ids.len() == 1 { locked!("for update of c") } else { locked!("for update of c skip locked") })
 }
 
 /// Writes what submissions changed: claims, steps, and the rounds that they closed and opened.

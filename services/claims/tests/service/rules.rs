@@ -6,7 +6,10 @@ use crate::served::{
     BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
 };
 use chassis::policy::Mistake;
-use claims::rules::{RuleSet, load};
+use claims::{
+    rules::{RuleSet, load},
+    store,
+};
 use proto::claims::v1 as pb;
 use tonic::{Code, Status};
 
@@ -598,7 +601,8 @@ async fn ten_times_more_claims_do_not_change_what_judging_one_reads() {
         let mut transaction = served.database.pool.begin().await.unwrap();
         // The backend counts since it last told the collector, which may be before this transaction.
         let before: i64 = sqlx::query_scalar(TUPLES).fetch_one(&mut *transaction).await.unwrap();
-        let seen = claims::store::rules::seen(&mut *transaction, &[id]).await.unwrap();
+        let claims = store::claim::with_letters(&mut *transaction, &[id]).await.unwrap();
+        let seen = store::rules::seen(&mut *transaction, claims).await.unwrap();
         let after: i64 = sqlx::query_scalar(TUPLES).fetch_one(&mut *transaction).await.unwrap();
         assert_eq!((seen[0].episodes.len(), seen[0].identical_bills), (3, 20));
         after - before
