@@ -2,10 +2,12 @@
 //! pgbench with as many clients, which writes the same rows of the same tables, one claim in one statement: the best
 //! that a service without a batcher could do, and without the work of one: no gRPC, no rules, no answer.
 //!
-//! Then the same over two streams, beside pgbench with a thousand claims in one statement.
+//! Then the same over two streams, beside two connections that do nothing but send the same rows, a thousand claims in
+//! one statement of arrays.
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     time::{Duration, Instant},
 };
@@ -51,13 +53,17 @@ const CLIENTS: u32 = 64;
 const CLAIMS: u64 = 80_000;
 /// Those of a repetition: ours, the peer's, ours over streams, and the peer's a thousand at once, which are more.
 const CLAIMS_OF_REPETITION: u64 = 5 * CLAIMS;
-/// Streams at once, and claims of one statement beside them.
+/// Streams at once, connections beside them, and claims of one statement of those.
 const STREAMS: u64 = 2;
-const BULK: u64 = 1_000;
+const BULK: usize = 1_000;
 /// A second of warm-up, of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 const HOSPITAL: &str = "9901R001";
+/// What the peers write beside the lengths: texts as long as those of the service.
+const METHOD: &str = "/jkn.claims.v1.ClaimService/SubmitClaim";
+const KIND: &str = "jkn.claims.v1.ClaimSubmitted";
+const TRACEPARENT: &str = "00-5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a-5a5a5a5a5a5a5a5a-00";
 /// How long the gateway's word is good for.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 /// A caller of production gives a deadline.
@@ -90,7 +96,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let databases = Databases::start(bench, "submission").await?;
     databases.run(bench, &[Claims::NAME], &["migrate", Claims::NAME]).await?;
     let claims = start(bench, &authority, &databases).await?;
-    let (one, bulk) = (script(1, CLIENTS)?, script(BULK, u32::try_from(STREAMS)?)?);
+    let one = script()?;
 
     let (mut pairs, mut streamed) = (Vec::new(), Vec::new());
     for number in 1..=bench.repetitions {
@@ -102,7 +108,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let peer = peer(bench, &databases, &one, (first + CLAIMS, CLAIMS)).await?;
         let rate = service.streamed(first + 2 * CLAIMS).await?;
         relayed(&databases).await?;
-        let bulk = peer_of_streams(bench, &databases, &bulk, (first + 3 * CLAIMS, 2 * CLAIMS)).await?;
+        let bulk = peer_of_streams(bench, &databases, first + 3 * CLAIMS).await?;
         bench.tell(&format!(
             "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {rate:.0}/s  |  {bulk:.0}/s",
             bench.repetitions
@@ -123,7 +129,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     };
     let streams = Row {
         name: "submission-streamed",
-        what: "jkn serve claims, two streams, beside pgbench, two clients, 1,000 claims in one statement",
+        what: "jkn serve claims, two streams, beside two connections with 1,000 claims in one statement of arrays",
         unit: "claims/s",
         goal: Goal::AtLeast { goal: 0.6, aim: None },
         details: json!(streamed),
@@ -300,7 +306,7 @@ impl Service<'_> {
         let call = Call {
             address: self.claims.grpc,
             tls: Some(self.authority.client("gateway", Claims::NAME)?),
-            path: "/jkn.claims.v1.ClaimService/SubmitClaim".to_owned(),
+            path: METHOD.to_owned(),
             headers: vec![Header::plain(chassis::call::TIMEOUT, TIMEOUT), assertion],
             sampled_in_thousand: None,
             messages,
@@ -381,37 +387,39 @@ async fn relayed(databases: &Databases) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rows of so many submissions in one statement: what the service writes, of the same length.
-fn script(claims: u64, clients: u32) -> anyhow::Result<Script> {
+/// How long an answer and an event of the service are.
+fn lengths() -> anyhow::Result<(usize, usize)> {
     let (_, letter, data, grouping) = episode(time::today_at(Timestamp::now()))?;
-    let answer = data.encoded_len() + grouping.encoded_len() + 300;
-    let event = 200 + letter.segment.len();
-    let id = |number: &str| format!("('01931f3e-0000-7000-8000-' || lpad(to_hex({number}), 12, '0'))::uuid");
-    let (from, to) = (id(":number::bigint"), id(&format!("(:number + {claims})::bigint")));
+    Ok((data.encoded_len() + grouping.encoded_len() + 300, 200 + letter.segment.len()))
+}
+
+/// The rows of a submission in one statement: what the service writes, of the same length.
+fn script() -> anyhow::Result<Script> {
+    let (answer, event) = lengths()?;
     let text = format!(
-        "\\set number :first + (:turn * {clients} + :client_id) * {claims}
+        "\\set number :first + :turn * {CLIENTS} + :client_id
 \\set turn :turn + 1
 with changed as (
     update claim set state = 4, steps = steps + 1, submitted_at = now(), round = 0, pending_reason = null,
            asked_of = null, asked_at = null
-    where claim_id >= {from} and claim_id < {to} and state = 3
+    where claim_id = ('01931f3e-0000-7000-8000-' || lpad(to_hex(:number::bigint), 12, '0'))::uuid and state = 3
     returning claim_id, steps, state
 ), taken as (
     insert into claim_step (claim_id, step, state, taken_at, taken_by)
     select claim_id, steps, state, now(), 'hospital:{HOSPITAL}' from changed
 ), keyed as (
     insert into idempotency (caller, request_id, method, request_hash, response)
-    select 'hospital:{HOSPITAL}', gen_random_uuid()::text, '/jkn.claims.v1.ClaimService/SubmitClaim',
+    select 'hospital:{HOSPITAL}', gen_random_uuid()::text, '{METHOD}',
            decode(repeat('5a', 32), 'hex'), decode(repeat('5a', {answer}), 'hex')
     from changed
 )
 insert into outbox (event_id, kind, subject, traceparent, body)
-select gen_random_uuid(), 'jkn.claims.v1.ClaimSubmitted', claim_id::text,
-       '00-5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a-5a5a5a5a5a5a5a5a-00', decode(repeat('5a', {event}), 'hex')
+select gen_random_uuid(), '{KIND}', claim_id::text,
+       '{TRACEPARENT}', decode(repeat('5a', {event}), 'hex')
 from changed;
 "
     );
-    Ok(Script { text, clients, database: Claims::NAME.to_owned() })
+    Ok(Script { text, clients: CLIENTS, database: Claims::NAME.to_owned() })
 }
 
 /// The peer of calls, on so many claims from a first.
@@ -431,18 +439,64 @@ async fn peer(
 }
 
 /// The peer of streams: claims a second.
-async fn peer_of_streams(
-    bench: &Bench,
-    databases: &Databases,
-    script: &Script,
-    (first, claims): (u64, u64),
-) -> anyhow::Result<f64> {
+async fn peer_of_streams(bench: &Bench, databases: &Databases, first: u64) -> anyhow::Result<f64> {
     let held = Held::take(databases).await?;
-    let report = script.run(bench, databases, bench.duration, first).await?;
-    let told = held.clear().await? as f64;
-    // It may have come to their end; then it went on with nothing to do.
-    anyhow::ensure!(told < claims as f64, "pgbench submitted all of {claims} claims: give it more");
-    Ok(report.rate * told / report.transactions)
+    let of_connection = 2 * CLAIMS / STREAMS;
+    let begun = Instant::now();
+    let mut connections = Vec::new();
+    for connection in 0..STREAMS {
+        let first = first + connection * of_connection;
+        connections.push(sent(databases, first..first + of_connection, begun + bench.duration));
+    }
+    let sent: u64 = try_join_all(connections).await?.into_iter().sum();
+    let seconds = begun.elapsed().as_secs_f64();
+    let told = held.clear().await?;
+    anyhow::ensure!(told == sent, "{told} claims were submitted, not {sent}");
+    Ok(sent as f64 / seconds)
+}
+
+/// Sends claims a thousand at once over a connection, until an end; tells how many.
+async fn sent(databases: &Databases, mut numbers: Range<u64>, end: Instant) -> anyhow::Result<u64> {
+    let (answer, event) = lengths()?;
+    let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
+    let statement = format!(
+        "with given as (
+             select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::uuid[], $6::text[], $7::text[],
+                                  $8::bytea[])
+                    as given (claim_id, request_id, request_hash, response, event_id, subject, traceparent, body)
+         ), changed as (
+             update claim set state = 4, steps = steps + 1, submitted_at = now(), round = 0, pending_reason = null,
+                    asked_of = null, asked_at = null
+             from given where claim.claim_id = given.claim_id and state = 3
+             returning claim.claim_id, steps, state
+         ), taken as (
+             insert into claim_step (claim_id, step, state, taken_at, taken_by)
+             select claim_id, steps, state, now(), 'hospital:{HOSPITAL}' from changed
+         ), keyed as (
+             insert into idempotency (caller, request_id, method, request_hash, response)
+             select 'hospital:{HOSPITAL}', request_id, '{METHOD}', request_hash, response from given
+         )
+         insert into outbox (event_id, kind, subject, traceparent, body)
+         select event_id, '{KIND}', subject, traceparent, body from given"
+    );
+    let mut sent = 0;
+    while Instant::now() < end {
+        let ids: Vec<_> = numbers.by_ref().take(BULK).map(claim_id).collect();
+        anyhow::ensure!(ids.len() == BULK, "all claims are submitted: give it more");
+        let done = sqlx::query(sqlx::AssertSqlSafe(statement.as_str()))
+            .bind(&ids)
+            .bind(ids.iter().map(|_| Uuid::now_v7().to_string()).collect::<Vec<_>>())
+            .bind(vec![vec![0x5a_u8; 32]; BULK])
+            .bind(vec![vec![0x5a_u8; answer]; BULK])
+            .bind(ids.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+            .bind(ids.iter().map(Uuid::to_string).collect::<Vec<_>>())
+            .bind(vec![TRACEPARENT; BULK])
+            .bind(vec![vec![0x5a_u8; event]; BULK])
+            .execute(&mut database)
+            .await?;
+        sent += done.rows_affected();
+    }
+    Ok(sent)
 }
 
 /// The relay, held: otherwise the service would relay the events of the peer, at the peer's cost.
