@@ -43,6 +43,7 @@ pub mod payment;
 pub mod penalty;
 pub mod quarter;
 pub mod reconcile;
+pub mod recovered;
 pub mod rules;
 pub mod sep;
 pub mod special;

@@ -50,7 +50,7 @@ async fn pay(
 }
 
 /// A batch of these claims, closed.
-async fn closed(served: &Served, claims: &[&pb::Claim]) -> pb::Batch {
+pub(crate) async fn closed(served: &Served, claims: &[&pb::Claim]) -> pb::Batch {
     let batch = open_batch(served).await.unwrap();
     post(served, &batch, claims).await.unwrap();
     close(served, &batch).await.unwrap()
@@ -68,6 +68,7 @@ async fn recover(
         audit_reference: reference.into(),
         amount_rupiah: amount,
         decided_on: today().to_string(),
+        audit_id: String::new(),
     };
     Ok(served.settlement(BPJS).record_recovery(request).await?.into_inner().recovery.unwrap())
 }
