@@ -19,7 +19,7 @@ use crate::{
     episode::{Care, Episode},
     error::Error,
     grouping::Asked,
-    life::{Life, NotNow, State, Step},
+    life::{Life, NotNow, Party, State, Step},
     store::{
         self,
         claim::{Row, Step as Taken},
@@ -45,6 +45,9 @@ pub(super) fn take(row: &mut Row, step: Step, call: &Call) -> Result<Taken, Erro
         row.asked_at = None;
     }
     row.round = after.round;
+    if before.asked == Some(Party::Hospital) && after.asked != before.asked {
+        row.came_back_at = Some(call.received_at);
+    }
     if after.submitted {
         row.submitted_at.get_or_insert(call.received_at);
     }
@@ -218,6 +221,10 @@ impl Claims {
             payment_reference: None,
             paid_rupiah: None,
             paid_on: None,
+            came_back_at: None,
+            filed_at: None,
+            filing_outcome: None,
+            filing_stated_on: None,
         };
         let step = Taken { state: row.state, taken_at: call.received_at, taken_by: call.caller.to_string() };
         store::claim::create(write.connection(), &row, &step).await?;
