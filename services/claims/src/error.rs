@@ -238,6 +238,9 @@ pub enum Error {
     /// The claim was changed meanwhile.
     #[error("the claim was changed by somebody else meanwhile; read it, and repeat with a new request_id")]
     ClaimChanged,
+    /// Claim and SEP state the discharge differently: fields and what stands at the other side.
+    #[error("claim and SEP state the discharge differently in: {}; correct the data with SetClaimData, or after that the discharge with RecordDischarge, then group and finalise", .0.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", "))]
+    DischargeDiffers(Vec<(&'static str, String)>),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -511,6 +514,9 @@ impl From<Error> for Problem {
                 of(Reason::GrouperRefused).with("method", method).with("error_no", error_no)
             }
             Error::ClaimChanged => Self::new(Code::Aborted, Reason::ClaimChanged.as_str_name(), message),
+            Error::DischargeDiffers(fields) => fields
+                .into_iter()
+                .fold(of(Reason::DischargeDiffers), |problem, (field, text)| problem.field(field, text)),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

@@ -1,6 +1,6 @@
 //! The hospital's steps of a claim: each opens a write, locks the claim, asks the domain, saves and tells.
 
-use chassis::{Begun, Call, Fields, Mutation, RequestId, Write};
+use chassis::{Begun, Call, Fields, Mutation, RequestId, Write, time};
 use prost::Message;
 use proto::claims::v1 as pb;
 use sqlx::PgExecutor;
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     coder::{self, Standing},
+    discharge::{Statement, differences},
     episode::{Care, Episode},
     error::Error,
     grouping::Asked,
@@ -352,7 +353,10 @@ impl Claims {
             if seen.tariff_rupiah.is_none() {
                 return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
             }
-            let coder_nik = data(&seen)?.coder_nik;
+            let data = data(&seen)?;
+            let letter = letter(&self.db.pool, &seen).await?;
+            one_discharge(&data, &letter)?;
+            let coder_nik = data.coder_nik;
             self.certified(&seen, &coder_nik, call).await?;
             self.grouper.finalise(&seen.sep_number, &coder_nik).await?;
             let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
@@ -379,6 +383,18 @@ impl Claims {
             other => Err(Error::CoderNotCertified(other)),
         }
     }
+}
+
+/// Refuses a claim that states another discharge than its SEP, where one was recorded there.
+fn one_discharge(data: &pb::ClaimData, letter: &pb::Sep) -> Result<(), Error> {
+    let Some(recorded) = &letter.discharge else { return Ok(()) };
+    let read = |at: Option<&prost_types::Timestamp>| {
+        at.and_then(time::from_proto).ok_or(Error::Unreadable("discharge"))
+    };
+    let claimed = Statement { at: read(data.discharged_at.as_ref())?, way: data.discharge_status };
+    let recorded = Statement { at: read(recorded.discharged_at.as_ref())?, way: recorded.departure };
+    let found = differences(claimed, recorded);
+    if found.is_empty() { Ok(()) } else { Err(Error::DischargeDiffers(found)) }
 }
 
 /// The stored data of a claim.

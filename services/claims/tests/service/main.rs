@@ -15,5 +15,6 @@ mod sep_approvals;
 mod sep_life;
 mod served;
 mod settlement;
+mod stays;
 mod streamed;
 mod work;
