@@ -311,6 +311,8 @@ impl Refusal {
             Self::AccidentPayerWrong(_) => Reason::AccidentPayerWrong,
             Self::PoliceReportRequired => Reason::PoliceReportRequired,
             Self::SupplementNotUsable(_) => Reason::SupplementNotUsable,
+            Self::StayOpen(_) => Reason::InpatientStayOpen,
+            Self::DayInStay(_) => Reason::DayInInpatientStay,
         }
     }
 
@@ -362,6 +364,14 @@ impl Refusal {
                 "cite the first SEP of the accident; ListAccidentSeps finds it",
             ),
             Self::Exists(number) => (number.clone(), "use that SEP, or cancel it first"),
+            Self::StayOpen(number) => (
+                format!("in-patient by SEP {number}"),
+                "have the discharge recorded there with RecordDischarge, or that SEP cancelled",
+            ),
+            Self::DayInStay(number) => (
+                format!("within the stay of SEP {number}"),
+                "correct the day or that discharge; what was done in the stay is part of its package",
+            ),
         }
     }
 }
@@ -401,6 +411,9 @@ fn refused(what: &str, refusals: &[Refusal]) -> Problem {
         let problem = problem.with(short(refusal.reason()), refusal.told().0);
         match refusal {
             Refusal::Exists(number) => problem.with("sep_number", number),
+            Refusal::StayOpen(number) | Refusal::DayInStay(number) => {
+                problem.with("stay_sep_number", number)
+            }
             _ => problem,
         }
     })

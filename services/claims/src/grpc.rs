@@ -27,6 +27,7 @@ mod sep_approval;
 mod sep_fields;
 mod sep_life;
 mod settlement;
+mod stay;
 mod submit;
 mod verification;
 mod view;
@@ -45,7 +46,7 @@ use vocabulary::FacilityCode;
 pub(crate) use self::{coder::Coders, rule::Rules, submit::Submissions, verification::RuleSets};
 use crate::{
     accident, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes, filing as filings,
-    follow_up as letters, grouper, grouping::Grouper, payment, special, tariff, work as works,
+    follow_up as letters, grouper, grouping::Grouper, payment, special, stay as stays, tariff, work as works,
 };
 
 /// What law fixes, as dated data.
@@ -64,6 +65,7 @@ pub(crate) struct Policies {
     pub(crate) bands: Dated<works::Bands>,
     pub(crate) coder: Dated<Duty>,
     pub(crate) special: Dated<special::Table>,
+    pub(crate) stay: Dated<stays::Rules>,
 }
 
 /// Answers for SEPs.

@@ -47,6 +47,7 @@ pub mod recovered;
 pub mod rules;
 pub mod sep;
 pub mod special;
+pub mod stay;
 pub mod store;
 pub mod supplement;
 pub mod tariff;
@@ -121,6 +122,7 @@ impl chassis::Service for Claims {
             bands: policy!("work.toml"),
             coder: policy!("coder.toml"),
             special: policy!("special.toml"),
+            stay: policy!("stay.toml"),
         });
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);

@@ -16,5 +16,6 @@ pub mod rules;
 pub mod sep;
 pub mod sep_approval;
 pub mod sep_life;
+pub mod stay;
 pub mod submission;
 pub mod work;

@@ -58,6 +58,7 @@ impl Seps {
         let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
         let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
         refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
+        refusals.extend(self.judge_stays(&asked).await?);
         if !refusals.is_empty() {
             // The same call, sent twice, may have issued the SEP since it was looked for above.
             return match mutation.replayed(&self.db).await? {

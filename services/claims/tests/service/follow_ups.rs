@@ -199,6 +199,18 @@ async fn a_visit_after_a_stay_rests_on_the_stay() {
     let served = served_with_referral_of(-5).await;
     let stay = served.issue(admission(30)).await.unwrap();
     let control = issued(&served, letter(&stay, pb::FollowUpKind::Control, "PAR", 0)).await.unwrap();
+    let early = served.issue(visit_on(&control)).await.unwrap_err();
+    assert_eq!(reason(&early), "INPATIENT_STAY_OPEN");
+    let left = pb::RecordDischargeRequest {
+        request_id: key(),
+        sep_number: stay.sep_number.clone(),
+        discharge: Some(pb::Discharge {
+            discharged_at: stay.admitted_at,
+            departure: pb::Departure::Approved.into(),
+            ..Default::default()
+        }),
+    };
+    served.seps(HOSPITAL).record_discharge(left).await.unwrap();
     let visit = served.issue(visit_on(&control)).await.unwrap();
     assert_eq!((visit.based_on_sep_number, visit.referral_number.as_str()), (stay.sep_number, ""));
 }
