@@ -313,6 +313,7 @@ impl Refusal {
             Self::SupplementNotUsable(_) => Reason::SupplementNotUsable,
             Self::StayOpen(_) => Reason::InpatientStayOpen,
             Self::DayInStay(_) => Reason::DayInInpatientStay,
+            Self::AssessmentRequired => Reason::VisitAssessmentRequired,
         }
     }
 
@@ -368,6 +369,10 @@ impl Refusal {
                 format!("in-patient by SEP {number}"),
                 "have the discharge recorded there with RecordDischarge, or that SEP cancelled",
             ),
+            Self::AssessmentRequired => (
+                "another clinic than the referral's, on another day".into(),
+                "give visit_assessment: why not on the day of the SEP that led to it",
+            ),
             Self::DayInStay(number) => (
                 format!("within the stay of SEP {number}"),
                 "correct the day or that discharge; what was done in the stay is part of its package",
@@ -411,9 +416,7 @@ fn refused(what: &str, refusals: &[Refusal]) -> Problem {
         let problem = problem.with(short(refusal.reason()), refusal.told().0);
         match refusal {
             Refusal::Exists(number) => problem.with("sep_number", number),
-            Refusal::StayOpen(number) | Refusal::DayInStay(number) => {
-                problem.with("stay_sep_number", number)
-            }
+            Refusal::StayOpen(number) | Refusal::DayInStay(number) => problem.with("stay_sep_number", number),
             _ => problem,
         }
     })

@@ -31,6 +31,7 @@ mod stay;
 mod submit;
 mod verification;
 mod view;
+mod visit;
 mod work;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub(crate) struct Policies {
     pub(crate) coder: Dated<Duty>,
     pub(crate) special: Dated<special::Table>,
     pub(crate) stay: Dated<stays::Rules>,
+    pub(crate) visit: Dated<crate::visit::Rules>,
 }
 
 /// Answers for SEPs.

@@ -51,6 +51,7 @@ pub mod stay;
 pub mod store;
 pub mod supplement;
 pub mod tariff;
+pub mod visit;
 pub mod work;
 
 use std::sync::Arc;
@@ -123,6 +124,7 @@ impl chassis::Service for Claims {
             coder: policy!("coder.toml"),
             special: policy!("special.toml"),
             stay: policy!("stay.toml"),
+            visit: policy!("visit.toml"),
         });
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);

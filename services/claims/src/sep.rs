@@ -130,6 +130,8 @@ pub enum Refusal {
     StayOpen(String),
     /// The day lies within an in-patient stay: the number of its SEP.
     DayInStay(String),
+    /// A visit to another clinic than the referral's on another day does not say why.
+    AssessmentRequired,
 }
 
 /// Whether the day of service lies in the future: then nobody need be asked.

@@ -156,7 +156,14 @@ async fn an_internal_referral_leads_to_another_clinic_and_that_visit_to_its_own_
         issued(&served, letter(&first, pb::FollowUpKind::InternalReferral, "SAR", 0)).await.unwrap();
     assert_eq!(&internal.follow_up_number[12..], "N000001");
     // The referral service knows the referral for INT only, and is asked for that.
-    let second = served.issue(visit_on(&internal)).await.unwrap();
+    // It comes on another day than the first visit, and says why.
+    let silent = served.issue(visit_on(&internal)).await.unwrap_err();
+    assert_eq!(reason(&silent), "VISIT_ASSESSMENT_REQUIRED");
+    let told = pb::IssueSepRequest {
+        visit_assessment: pb::VisitAssessment::ClinicNotOpen.into(),
+        ..visit_on(&internal)
+    };
+    let second = served.issue(told).await.unwrap();
     assert_eq!((second.poli_code.as_str(), second.referral_poli_code.as_str()), ("SAR", "INT"));
     assert_eq!(second.referral_number, first.referral_number);
     let control = issued(&served, letter(&second, pb::FollowUpKind::Control, "SAR", 7)).await.unwrap();

@@ -17,4 +17,5 @@ mod served;
 mod settlement;
 mod stays;
 mod streamed;
+mod visits;
 mod work;
