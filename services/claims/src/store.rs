@@ -11,6 +11,7 @@ pub mod eklaim;
 pub mod filing;
 pub mod follow_up;
 pub mod ledger;
+pub mod primary_payment;
 pub mod recovery;
 pub mod rules;
 pub mod sep;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use vocabulary::SepNumber;
 
 use super::{
-    Claims, claim_data,
+    Claims, accident, claim_data,
     claim_read::claim_id,
     sep, verification,
     view::{self, life},
@@ -356,6 +356,7 @@ impl Claims {
             let data = data(&seen)?;
             let letter = letter(&self.db.pool, &seen).await?;
             one_discharge(&data, &letter)?;
+            accident::payable(&mut *self.db.pool.acquire().await?, &seen).await?;
             let coder_nik = data.coder_nik;
             self.certified(&seen, &coder_nik, call).await?;
             self.grouper.finalise(&seen.sep_number, &coder_nik).await?;

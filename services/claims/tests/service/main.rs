@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accidents;
 mod audit;
 mod coders;
 mod dispute;
