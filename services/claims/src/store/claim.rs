@@ -305,6 +305,22 @@ pub async fn answer(
     Ok(())
 }
 
+/// Opens a round of pending again as it was, and gives the time at which it was asked.
+pub async fn reopen(
+    connection: &mut PgConnection,
+    claim_id: Uuid,
+    round: i32,
+) -> Result<Timestamp, sqlx::Error> {
+    let asked_at = sqlx::query_scalar!(
+        "update claim_pending set answered_at = null, answer = null where claim_id = $1 and round = $2 returning asked_at",
+        claim_id,
+        round,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(asked_at.to_jiff())
+}
+
 /// The rounds of pending, oldest first; only open ones when asked so.
 pub async fn pendings(
     executor: impl PgExecutor<'_>,
