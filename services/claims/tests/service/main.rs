@@ -16,6 +16,7 @@ mod sep_approvals;
 mod sep_life;
 mod served;
 mod settlement;
+mod stands;
 mod stays;
 mod streamed;
 mod visits;
