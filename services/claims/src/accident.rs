@@ -1,4 +1,5 @@
-//! Who pays before BPJS Kesehatan for an accident, by `policy/claims/accident.toml`; BPJS Kesehatan pays what they leave.
+//! Who pays before BPJS Kesehatan for an accident, by `policy/claims/accident.toml`; BPJS Kesehatan pays
+//! what they leave ([`crate::accident_share`]).
 
 use chassis::policy::Rule;
 use serde::Deserialize;
@@ -17,22 +18,33 @@ pub enum Kind {
     Work,
 }
 
-/// Who pays first.
+/// Who pays first. The numbers are those of the contract and of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[repr(i16)]
 pub enum Payer {
     /// Jasa Raharja: traffic.
-    JasaRaharja,
+    JasaRaharja = 1,
     /// BPJS Ketenagakerjaan: work.
-    BpjsTk,
+    BpjsTk = 2,
     /// TASPEN: work of officials.
-    Taspen,
+    Taspen = 3,
     /// ASABRI: work of the forces and the police.
-    Asabri,
+    Asabri = 4,
 }
 
 impl Payer {
-    const fn name(self) -> &'static str {
+    /// The payer of a number.
+    #[must_use]
+    pub fn of(number: i32) -> Option<Self> {
+        [Self::JasaRaharja, Self::BpjsTk, Self::Taspen, Self::Asabri]
+            .into_iter()
+            .find(|payer| *payer as i32 == number)
+    }
+
+    /// Its name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::JasaRaharja => "JASA_RAHARJA",
             Self::BpjsTk => "BPJS_TK",

@@ -320,7 +320,7 @@ impl State {
     pub fn take(self, step: Step) -> Result<Self, NotNow> {
         match (step, self) {
             (Step::Begin, Self::Registered) | (Step::Find, Self::Review) => Ok(Self::Review),
-            (Step::Close, Self::Review) => Ok(Self::Done),
+            (Step::Close, Self::Review) | (Step::Recover, Self::Done) => Ok(Self::Done),
             _ => Err(NotNow { state: self, step }),
         }
     }
@@ -335,6 +335,8 @@ pub enum Step {
     Find,
     /// It is closed.
     Close,
+    /// Settlement recovers what it found.
+    Recover,
 }
 
 impl Step {
@@ -344,6 +346,7 @@ impl Step {
         match self {
             Self::Begin => State::Registered,
             Self::Find | Self::Close => State::Review,
+            Self::Recover => State::Done,
         }
     }
 }

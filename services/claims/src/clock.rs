@@ -5,6 +5,8 @@ use chassis::policy::Rule;
 use jiff::{ToSpan, civil::Date};
 use serde::Deserialize;
 
+use crate::filing;
+
 /// The periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -57,6 +59,10 @@ pub struct Times {
     pub completed: Option<Date>,
     /// First submission.
     pub submitted: Option<Date>,
+    /// The last filing it is in.
+    pub filed: Option<filing::Times>,
+    /// When it last came back from the hospital.
+    pub came_back: Option<Date>,
     /// Begin of the open round of pending.
     pub asked: Option<Date>,
     /// Payment.
@@ -72,7 +78,7 @@ pub struct Clocks {
     pub void: bool,
     /// Day by which completeness is stated.
     pub completeness_due: Option<Date>,
-    /// Day by which it is paid.
+    /// Day by which it is paid; none while its filing is returned.
     pub payment_due: Option<Date>,
     /// Days from submission to payment, or to today.
     pub age_days: i32,
@@ -92,13 +98,14 @@ pub fn filing_limit(periods: &Periods, completed: Date) -> Date {
 #[must_use]
 pub fn read(periods: &Periods, times: &Times, today: Date) -> Clocks {
     let limit = times.completed.map(|day| filing_limit(periods, day));
-    let completeness = times.submitted.map(|day| after(day, periods.completeness_days));
+    let completeness = |day| periods.completeness_due(times.filed.map_or(day, |filing| filing.filed));
+    let payment = |day| filing::payment_due(periods, day, times.filed.as_ref(), times.came_back);
     let age_days = times.submitted.map_or(0, |day| days(day, times.paid.unwrap_or(today)));
     Clocks {
         filing_limit: limit,
         void: times.submitted.is_none() && limit.is_some_and(|limit| today > limit),
-        completeness_due: completeness,
-        payment_due: completeness.map(|day| after(day, periods.payment_days)),
+        completeness_due: times.submitted.map(completeness),
+        payment_due: times.submitted.and_then(payment),
         age_days,
         late: age_days > i32::from(periods.indicator_days),
         pending_days: times.asked.map_or(0, |day| days(day, today)),
@@ -159,6 +166,20 @@ mod tests {
         assert_eq!(clocks.completeness_due, Some(day("2026-03-11")));
         assert_eq!(clocks.payment_due, Some(day("2026-03-26")));
         assert_eq!((clocks.age_days, clocks.pending_days), (5, 2));
+        // Once it is filed, the record of completeness counts and not the submission.
+        let filed = |stated| Some(filing::Times { filed: day("2026-04-05"), stated });
+        let of = |times: Times| {
+            let clocks = read(&periods(), &times, day("2026-04-20"));
+            (clocks.completeness_due, clocks.payment_due)
+        };
+        let silent = of(Times { filed: filed(None), ..times });
+        assert_eq!(silent, (Some(day("2026-04-15")), Some(day("2026-04-30"))));
+        let stated = filed(Some((day("2026-04-07"), filing::Stated::Complete)));
+        assert_eq!(of(Times { filed: stated, ..times }).1, Some(day("2026-04-22")));
+        let answered = Times { filed: stated, came_back: Some(day("2026-04-19")), ..times };
+        assert_eq!(of(answered).1, Some(day("2026-05-04")));
+        let returned = filed(Some((day("2026-04-07"), filing::Stated::Returned)));
+        assert_eq!(of(Times { filed: returned, ..times }).1, None);
     }
 
     proptest! {

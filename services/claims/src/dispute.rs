@@ -2,7 +2,8 @@
 //!
 //! Nothing is rejected, so a decision against the hospital is one of two things. What can be put right goes back to it,
 //! pending with a new round, and the filing limit of six months is not in the way, because the claim was submitted in
-//! time. What cannot is closed as decided without payment: the clock of the indicator ends on the day paid or finally
+//! time. A dispute that is withdrawn before its decision leaves the claim pending as it was, and counts: whoever withdraws
+//! accepts the question. What cannot is closed as decided without payment: the clock of the indicator ends on the day paid or finally
 //! refused, and a claim left pending for good would be late for ever.
 
 use chassis::policy::Rule;
@@ -69,6 +70,9 @@ impl Body {
         }
     }
 }
+
+/// The number of the outcome of a dispute that was withdrawn, in the contract and the database; nobody decides so.
+pub const WITHDRAWN: i16 = 4;
 
 /// How a dispute is decided. The numbers are those of the contract and of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

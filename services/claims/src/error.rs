@@ -11,7 +11,8 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::{
-    coder, dispute::Body, filing::Standing, follow_up, grouper::Ungroupable, life::NotNow, sep::Refusal,
+    accident::Payer, coder, dispute::Body, filing::Standing, follow_up, grouper::Ungroupable, life::NotNow,
+    sep::Refusal,
 };
 
 /// Why a call is refused.
@@ -238,6 +239,24 @@ pub enum Error {
     /// The claim was changed meanwhile.
     #[error("the claim was changed by somebody else meanwhile; read it, and repeat with a new request_id")]
     ClaimChanged,
+    /// The SEP does not name the payer; those it names.
+    #[error(
+        "the SEP does not name this payer as one that comes first; name one that it does, or correct the accident with UpdateSep"
+    )]
+    PrimaryPayerNotNamed(Vec<Payer>),
+    /// Payers that stated nothing yet.
+    #[error(
+        "not every payer of the accident has stated what it bears; record it with RecordPrimaryPayment, 0 rupiah when it refused"
+    )]
+    PrimaryPayerNotStated(Vec<Payer>),
+    /// Nothing is left to pay: what the others bear.
+    #[error(
+        "the primary payers bear the whole package, so nothing is left for JKN; make the claim a draft with SetClaimData and cancel its SEP, or correct what was recorded"
+    )]
+    PrimaryPayersBearAll(i64),
+    /// Claim and SEP state the discharge differently: fields and what stands at the other side.
+    #[error("claim and SEP state the discharge differently in: {}; correct the data with SetClaimData, or after that the discharge with RecordDischarge, then group and finalise", .0.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(", "))]
+    DischargeDiffers(Vec<(&'static str, String)>),
     /// What is stored cannot be read.
     #[error("stored data of {0} cannot be read")]
     Unreadable(&'static str),
@@ -308,6 +327,9 @@ impl Refusal {
             Self::AccidentPayerWrong(_) => Reason::AccidentPayerWrong,
             Self::PoliceReportRequired => Reason::PoliceReportRequired,
             Self::SupplementNotUsable(_) => Reason::SupplementNotUsable,
+            Self::StayOpen(_) => Reason::InpatientStayOpen,
+            Self::DayInStay(_) => Reason::DayInInpatientStay,
+            Self::AssessmentRequired => Reason::VisitAssessmentRequired,
         }
     }
 
@@ -359,6 +381,18 @@ impl Refusal {
                 "cite the first SEP of the accident; ListAccidentSeps finds it",
             ),
             Self::Exists(number) => (number.clone(), "use that SEP, or cancel it first"),
+            Self::StayOpen(number) => (
+                format!("in-patient by SEP {number}"),
+                "have the discharge recorded there with RecordDischarge, or that SEP cancelled",
+            ),
+            Self::AssessmentRequired => (
+                "another clinic than the referral's, on another day".into(),
+                "give visit_assessment: why not on the day of the SEP that led to it",
+            ),
+            Self::DayInStay(number) => (
+                format!("within the stay of SEP {number}"),
+                "correct the day or that discharge; what was done in the stay is part of its package",
+            ),
         }
     }
 }
@@ -398,6 +432,7 @@ fn refused(what: &str, refusals: &[Refusal]) -> Problem {
         let problem = problem.with(short(refusal.reason()), refusal.told().0);
         match refusal {
             Refusal::Exists(number) => problem.with("sep_number", number),
+            Refusal::StayOpen(number) | Refusal::DayInStay(number) => problem.with("stay_sep_number", number),
             _ => problem,
         }
     })
@@ -511,6 +546,16 @@ impl From<Error> for Problem {
                 of(Reason::GrouperRefused).with("method", method).with("error_no", error_no)
             }
             Error::ClaimChanged => Self::new(Code::Aborted, Reason::ClaimChanged.as_str_name(), message),
+            Error::PrimaryPayerNotNamed(payers) => of(Reason::PrimaryPayerNotNamed)
+                .with("payers", names(&payers, |p| p.name()).replace(", ", ",")),
+            Error::PrimaryPayerNotStated(payers) => of(Reason::PrimaryPayerNotStated)
+                .with("payers", names(&payers, |p| p.name()).replace(", ", ",")),
+            Error::PrimaryPayersBearAll(borne) => {
+                of(Reason::PrimaryPayersBearAll).with("borne_rupiah", borne)
+            }
+            Error::DischargeDiffers(fields) => fields
+                .into_iter()
+                .fold(of(Reason::DischargeDiffers), |problem, (field, text)| problem.field(field, text)),
             Error::Unreadable(what) => {
                 tracing::error!(what, "stored data cannot be read");
                 Self::internal()

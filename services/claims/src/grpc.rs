@@ -1,5 +1,6 @@
 //! The service over gRPC: parse, call, map; no rule and no SQL.
 
+mod accident;
 mod audit;
 mod audit_frame;
 mod audit_work;
@@ -27,9 +28,11 @@ mod sep_approval;
 mod sep_fields;
 mod sep_life;
 mod settlement;
+mod stay;
 mod submit;
 mod verification;
 mod view;
+mod visit;
 mod work;
 
 use std::sync::Arc;
@@ -44,8 +47,9 @@ use vocabulary::FacilityCode;
 
 pub(crate) use self::{coder::Coders, rule::Rules, submit::Submissions, verification::RuleSets};
 use crate::{
-    accident, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes, filing as filings,
-    follow_up as letters, grouper, grouping::Grouper, payment, special, tariff, work as works,
+    accident as accidents, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes,
+    filing as filings, follow_up as letters, grouper, grouping::Grouper, payment, special, stay as stays,
+    tariff, work as works,
 };
 
 /// What law fixes, as dated data.
@@ -57,13 +61,15 @@ pub(crate) struct Policies {
     pub(crate) tariff: Dated<tariff::Table>,
     pub(crate) audit: Dated<AuditRules>,
     pub(crate) follow_up: Dated<letters::Rules>,
-    pub(crate) accident: Dated<accident::Rules>,
+    pub(crate) accident: Dated<accidents::Rules>,
     pub(crate) dispute: Dated<disputes::Rules>,
     pub(crate) filing: Dated<filings::Calendar>,
     pub(crate) penalty: Dated<payment::Penalty>,
     pub(crate) bands: Dated<works::Bands>,
     pub(crate) coder: Dated<Duty>,
     pub(crate) special: Dated<special::Table>,
+    pub(crate) stay: Dated<stays::Rules>,
+    pub(crate) visit: Dated<crate::visit::Rules>,
 }
 
 /// Answers for SEPs.

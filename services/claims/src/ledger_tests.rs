@@ -73,7 +73,12 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => (claim.clone(), life_tests::steps()).prop_map(|(claim, step)| Act::Step(claim, step)),
         8 => claim.clone().prop_map(Act::Push),
-        2 => (claim.clone(), prop_oneof![Just(Step::Uphold), Just(Step::Correct), Just(Step::Decide)])
+        2 => (claim.clone(), prop_oneof![
+            Just(Step::WithdrawDispute),
+            Just(Step::Uphold),
+            Just(Step::Correct),
+            Just(Step::Decide)
+        ])
             .prop_map(|(claim, decision)| Act::Contest(claim, decision)),
         4 => claim.clone().prop_map(Act::Post),
         2 => Just(Act::Close),

@@ -19,6 +19,7 @@
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
 
 pub mod accident;
+pub mod accident_share;
 pub mod accuracy;
 pub mod approval;
 pub mod audit;
@@ -43,12 +44,15 @@ pub mod payment;
 pub mod penalty;
 pub mod quarter;
 pub mod reconcile;
+pub mod recovered;
 pub mod rules;
 pub mod sep;
 pub mod special;
+pub mod stay;
 pub mod store;
 pub mod supplement;
 pub mod tariff;
+pub mod visit;
 pub mod work;
 
 use std::sync::Arc;
@@ -56,12 +60,12 @@ use std::sync::Arc;
 use proto::{
     accreditation::v1::accreditation_service_client::AccreditationServiceClient,
     claims::v1::{
-        audit_service_server::AuditServiceServer, claim_service_server::ClaimServiceServer,
-        coder_service_server::CoderServiceServer, dispute_service_server::DisputeServiceServer,
-        eklaim_service_server::EklaimServiceServer, follow_up_service_server::FollowUpServiceServer,
-        rule_service_server::RuleServiceServer, sep_approval_service_server::SepApprovalServiceServer,
-        sep_service_server::SepServiceServer, settlement_service_server::SettlementServiceServer,
-        work_service_server::WorkServiceServer,
+        accident_service_server::AccidentServiceServer, audit_service_server::AuditServiceServer,
+        claim_service_server::ClaimServiceServer, coder_service_server::CoderServiceServer,
+        dispute_service_server::DisputeServiceServer, eklaim_service_server::EklaimServiceServer,
+        follow_up_service_server::FollowUpServiceServer, rule_service_server::RuleServiceServer,
+        sep_approval_service_server::SepApprovalServiceServer, sep_service_server::SepServiceServer,
+        settlement_service_server::SettlementServiceServer, work_service_server::WorkServiceServer,
     },
     membership::v1::membership_service_client::MembershipServiceClient,
     referral::v1::referral_service_client::ReferralServiceClient,
@@ -120,6 +124,8 @@ impl chassis::Service for Claims {
             bands: policy!("work.toml"),
             coder: policy!("coder.toml"),
             special: policy!("special.toml"),
+            stay: policy!("stay.toml"),
+            visit: policy!("visit.toml"),
         });
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);
@@ -144,7 +150,8 @@ impl chassis::Service for Claims {
         };
         let claims = grpc::Claims { db, policies, submissions, grouper };
         Ok(chassis::Parts::new()
-            .serve(SepServiceServer::new(seps))
+            .serve(SepServiceServer::new(seps.clone()))
+            .serve(AccidentServiceServer::new(seps))
             .serve(FollowUpServiceServer::new(follow_ups))
             .serve(SepApprovalServiceServer::new(approvals))
             .serve(ClaimServiceServer::new(claims.clone()))

@@ -139,6 +139,8 @@ pub enum Step {
     Withdraw,
     /// The hospital disputes the open round.
     Dispute,
+    /// The hospital withdraws its dispute; the round is open again as it was.
+    WithdrawDispute,
     /// The dispute is decided for the hospital.
     Uphold,
     /// The dispute is decided against it, and the claim can be put right.
@@ -166,6 +168,7 @@ impl Step {
             Self::Settle => "settle",
             Self::Withdraw => "withdraw",
             Self::Dispute => "dispute",
+            Self::WithdrawDispute => "withdraw its dispute",
             Self::Uphold => "uphold its dispute",
             Self::Correct => "have it corrected after its dispute",
             Self::Decide => "decide it without payment",
@@ -192,7 +195,7 @@ impl Step {
             Self::Approve => &[Verified],
             Self::Settle => &[Approved],
             Self::Withdraw => &[Draft],
-            Self::Uphold | Self::Correct | Self::Decide => &[Disputed],
+            Self::WithdrawDispute | Self::Uphold | Self::Correct | Self::Decide => &[Disputed],
             Self::Recover => &[Paid],
         }
     }
@@ -272,6 +275,8 @@ impl Life {
             Step::Settle => to(State::Paid),
             Step::Withdraw => to(State::Withdrawn),
             Step::Dispute => Self { asked: None, ..to(State::Disputed) },
+            // Only what is asked of the hospital can be disputed, so it is who is asked again.
+            Step::WithdrawDispute => Self { asked: Some(Party::Hospital), ..to(State::Pending) },
             Step::Correct => {
                 Self { round: self.round + 1, asked: Some(Party::Hospital), ..to(State::Pending) }
             }
@@ -373,6 +378,17 @@ pub(crate) mod tests {
         assert!(back.take(Step::Pend { of: Party::Bpjs }).unwrap().take(Step::Dispute).is_err());
     }
 
+    #[test]
+    fn a_dispute_is_withdrawn_before_its_decision_and_only_then() {
+        let pending = Life { state: State::Pending, round: 2, asked: Some(Party::Hospital), submitted: true };
+        let disputed = pending.take(Step::Dispute).unwrap();
+        assert_eq!(disputed.take(Step::WithdrawDispute), Ok(pending));
+        for decision in [Step::Uphold, Step::Correct, Step::Decide] {
+            assert!(disputed.take(decision).unwrap().take(Step::WithdrawDispute).is_err(), "{decision:?}");
+        }
+        assert!(pending.take(Step::WithdrawDispute).is_err());
+    }
+
     pub(crate) fn steps() -> impl Strategy<Value = Step> {
         prop_oneof![
             Just(Step::SetData),
@@ -388,6 +404,7 @@ pub(crate) mod tests {
             Just(Step::Settle),
             Just(Step::Withdraw),
             Just(Step::Dispute),
+            Just(Step::WithdrawDispute),
             Just(Step::Uphold),
             Just(Step::Correct),
             Just(Step::Decide),
@@ -410,7 +427,13 @@ pub(crate) mod tests {
                 // Rounds only grow, by one, and only by a question.
                 let asks = matches!(step, Step::Pend { .. } | Step::Submit { found: true } | Step::Correct);
                 prop_assert_eq!(life.round, before.round + i32::from(asks));
-                prop_assert_eq!(life.state == State::Pending, asks);
+                let returns = step == Step::WithdrawDispute;
+                prop_assert_eq!(life.state == State::Pending, asks || returns);
+                // What is withdrawn leaves the claim as if it had never been disputed.
+                if step == Step::Dispute {
+                    prop_assert_eq!(life.take(Step::WithdrawDispute), Ok(before));
+                }
+                prop_assert!(!returns || (before.state == State::Disputed && life.asked == Some(Party::Hospital)));
                 // A round is open exactly while somebody is asked, and only ever after a submission.
                 prop_assert!(life.state != State::Pending || life.asked.is_some());
                 prop_assert!(life.asked.is_none() || (life.round > 0 && life.submitted));

@@ -126,6 +126,12 @@ pub enum Refusal {
     SupplementNotUsable(Vec<supplement::NotUsable>),
     /// The member has an open SEP for this clinic and day: its number.
     Exists(String),
+    /// The member has an in-patient SEP without a discharge: its number.
+    StayOpen(String),
+    /// The day lies within an in-patient stay: the number of its SEP.
+    DayInStay(String),
+    /// A visit to another clinic than the referral's on another day does not say why.
+    AssessmentRequired,
 }
 
 /// Whether the day of service lies in the future: then nobody need be asked.

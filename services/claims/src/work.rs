@@ -218,6 +218,28 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_work_list_and_a_claim_tell_the_same_day_of_payment(submitted in 0i32..200, filed in proptest::option::of((0i32..60, proptest::option::of((0i32..40, any::<bool>())))), back in proptest::option::of(0i32..120), now in 0i32..400) {
+            let at = |days: i32| day("2026-01-01").saturating_add(days.days());
+            let filed = filed.map(|(after, stated)| filing::Times {
+                filed: at(submitted + after),
+                stated: stated.map(|(later, complete)| {
+                    let what = if complete { filing::Stated::Complete } else { filing::Stated::Returned };
+                    (at(submitted + after + later), what)
+                }),
+            });
+            let life = Life { state: State::Verified, round: 1, asked: None, submitted: true };
+            let came_back = back.map(|after| at(submitted + after));
+            let times = Times { submitted: Some(at(submitted)), filed, came_back, ..NOTHING };
+            let of_claim = clock::Times { submitted: times.submitted, filed, came_back, ..clock::Times::default() };
+            let as_of = at(now);
+            let listed = clocks(&filing::tests::periods(), &dispute::tests::rules(), life, &times, as_of);
+            let listed = listed.into_iter().find(|one| one.clock == Clock::Payment).map(|one| one.due);
+            prop_assert_eq!(listed, clock::read(&filing::tests::periods(), &of_claim, as_of).payment_due);
+        }
+    }
+
+    proptest! {
+        #[test]
         fn every_age_is_in_its_band(age in 0i32..2000) {
             let (from, to) = bands().of(age);
             prop_assert!(from <= age && to.is_none_or(|to| age <= to));

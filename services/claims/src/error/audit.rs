@@ -1,12 +1,12 @@
 //! What can be refused about audits.
 
-use chassis::Problem;
+use chassis::{Fields, Problem};
 use jiff::{Timestamp, civil::Date};
 use proto::claims::v1::Reason;
 use tonic::Code::FailedPrecondition;
 use uuid::Uuid;
 
-use crate::audit::NotNow;
+use crate::{audit::NotNow, recovered::Against};
 
 /// Why a call about audits is refused.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,25 @@ pub enum Refused {
     /// Reviewed before.
     #[error("the claim was reviewed before; read the review with ListCodingReviews")]
     ReviewExists,
+    /// What the audit found cannot be recovered so.
+    #[error("the audit cannot be recovered so: {}", told(.0))]
+    NotRecoverable(Against),
+}
+
+/// What is against a recovery, and what to do about it.
+fn told(against: &Against) -> &'static str {
+    match against {
+        Against::AnotherClaim(_) => {
+            "it is of another claim; name the audit of this claim, found with ListAudits"
+        }
+        Against::NotClosed(_) => "it is not closed; close it with CloseAudit first",
+        Against::NothingFound => {
+            "it found nothing to recover; leave it, or recover without audit_id after another verdict"
+        }
+        Against::Recovered(_) => "it was recovered before; read that recovery with ListRecoveries",
+        Against::AboveFound(_) => "it found less; correct the amount",
+        Against::BeforeClosing(_) => "decided_on must not lie before the day on which it was closed",
+    }
 }
 
 impl From<Refused> for Problem {
@@ -84,6 +103,23 @@ impl From<Refused> for Problem {
                 .fold(of(Reason::AuditVerdictUnfounded), |problem, (field, text)| problem.field(field, text)),
             Refused::NoReview => Self::not_found("coding review", message),
             Refused::ReviewExists => of(Reason::CodingReviewExists),
+            Refused::NotRecoverable(against) => match against {
+                Against::AnotherClaim(claim_id) => of(Reason::AuditOfAnotherClaim).with("claim_id", claim_id),
+                Against::NotClosed(refused) => Refused::StateWrong(refused).into(),
+                Against::NothingFound => of(Reason::AuditFoundNothing),
+                Against::Recovered(recovery_id) => {
+                    of(Reason::AuditRecovered).with("recovery_id", recovery_id)
+                }
+                Against::AboveFound(found) => of(Reason::RecoveryAboveAudit).with("found_rupiah", found),
+                Against::BeforeClosing(closed_on) => {
+                    let mut fields = Fields::new();
+                    fields.wrong(
+                        "decided_on",
+                        format!("must not lie before {closed_on}, when the audit was closed"),
+                    );
+                    fields.into()
+                }
+            },
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     store::{
         self,
         audit::{Finding, Recovery, Row},
+        recovery::OfAudit,
     },
 };
 
@@ -210,7 +211,8 @@ impl Audits {
         let pool = &self.db.pool;
         let row = store::audit::get(pool, audit_id, call.caller.facility()).await?.ok_or(Refused::NoAudit)?;
         let findings = store::audit::findings(pool, audit_id).await?;
-        Ok(pb::GetAuditResponse { audit: Some(shown(&row, &findings)) })
+        let settled = store::recovery::of_audits(pool, &[audit_id]).await?;
+        Ok(pb::GetAuditResponse { audit: Some(shown(&row, &findings, &settled)) })
     }
 
     pub(super) async fn audits(
@@ -242,8 +244,10 @@ impl Audits {
         fields.checked()?;
         let mut rows = store::audit::list(&self.db.pool, &filter).await?;
         let next_page_token = next(&mut rows, page.size, |row| row.audit_id.to_string());
+        let ids: Vec<_> = rows.iter().map(|row| row.audit_id).collect();
+        let settled = store::recovery::of_audits(&self.db.pool, &ids).await?;
         Ok(pb::ListAuditsResponse {
-            audits: rows.iter().map(|row| shown(row, &[])).collect(),
+            audits: rows.iter().map(|row| shown(row, &[], &settled)).collect(),
             next_page_token,
         })
     }
@@ -300,7 +304,10 @@ impl Audits {
         let pool = &self.db.pool;
         let mut rows = store::audit::recoveries(pool, facility.as_deref(), after, page.size + 1).await?;
         let next_page_token = next(&mut rows, page.size, |row| row.audit_id.to_string());
+        let ids: Vec<_> = rows.iter().map(|row| row.audit_id).collect();
+        let settled = store::recovery::of_audits(pool, &ids).await?;
         let recoveries = rows.into_iter().map(|row| pb::AuditRecovery {
+            settlement: settlement(row.audit_id, &settled),
             audit_id: row.audit_id.to_string(),
             claim_id: row.claim_id.to_string(),
             facility_code: row.facility_code,
@@ -315,11 +322,12 @@ impl Audits {
 /// The audit as it was just written, for the wire: read again, so that the answer is what others read later.
 async fn stored(write: &mut Write, audit_id: Uuid) -> Result<pb::Audit, Error> {
     let row = store::audit::get(write.connection(), audit_id, None).await?.ok_or(Refused::NoAudit)?;
-    Ok(shown(&row, &store::audit::findings(write.connection(), audit_id).await?))
+    // Nothing is recovered of an audit before it is closed.
+    Ok(shown(&row, &store::audit::findings(write.connection(), audit_id).await?, &[]))
 }
 
 /// An audit for the wire.
-fn shown(row: &Row, findings: &[Finding]) -> pb::Audit {
+fn shown(row: &Row, findings: &[Finding], settled: &[OfAudit]) -> pb::Audit {
     pb::Audit {
         audit_id: row.audit_id.to_string(),
         frame_id: row.frame_id.to_string(),
@@ -351,5 +359,20 @@ fn shown(row: &Row, findings: &[Finding]) -> pb::Audit {
         closed_on: row.closed_on.map_or_else(String::new, |day| day.to_string()),
         closed_by: row.closed_by.clone(),
         paid_rupiah: row.paid_rupiah,
+        settlement: settlement(row.audit_id, settled),
     }
+}
+
+/// What settlement made of an audit.
+fn settlement(audit_id: Uuid, settled: &[OfAudit]) -> Option<pb::AuditSettlement> {
+    let one = settled.iter().find(|one| one.audit_id == audit_id)?;
+    let day = |at| time::today_at(at).to_string();
+    let whole = one.left_rupiah == 0;
+    Some(pb::AuditSettlement {
+        recovery_id: one.recovery_id.to_string(),
+        amount_rupiah: one.amount_rupiah,
+        recovered_rupiah: one.amount_rupiah - one.left_rupiah,
+        recorded_on: day(one.recorded_at),
+        recovered_on: one.offset_at.filter(|_| whole).map_or_else(String::new, day),
+    })
 }

@@ -1,6 +1,6 @@
 //! The hospital's steps of a claim: each opens a write, locks the claim, asks the domain, saves and tells.
 
-use chassis::{Begun, Call, Fields, Mutation, RequestId, Write};
+use chassis::{Begun, Call, Fields, Mutation, RequestId, Write, time};
 use prost::Message;
 use proto::claims::v1 as pb;
 use sqlx::PgExecutor;
@@ -9,17 +9,18 @@ use uuid::Uuid;
 use vocabulary::SepNumber;
 
 use super::{
-    Claims, claim_data,
+    Claims, accident, claim_data,
     claim_read::claim_id,
     sep, verification,
     view::{self, life},
 };
 use crate::{
     coder::{self, Standing},
+    discharge::{Statement, differences},
     episode::{Care, Episode},
     error::Error,
     grouping::Asked,
-    life::{Life, NotNow, State, Step},
+    life::{Life, NotNow, Party, State, Step},
     store::{
         self,
         claim::{Row, Step as Taken},
@@ -45,6 +46,9 @@ pub(super) fn take(row: &mut Row, step: Step, call: &Call) -> Result<Taken, Erro
         row.asked_at = None;
     }
     row.round = after.round;
+    if before.asked == Some(Party::Hospital) && after.asked != before.asked {
+        row.came_back_at = Some(call.received_at);
+    }
     if after.submitted {
         row.submitted_at.get_or_insert(call.received_at);
     }
@@ -218,6 +222,10 @@ impl Claims {
             payment_reference: None,
             paid_rupiah: None,
             paid_on: None,
+            came_back_at: None,
+            filed_at: None,
+            filing_outcome: None,
+            filing_stated_on: None,
         };
         let step = Taken { state: row.state, taken_at: call.received_at, taken_by: call.caller.to_string() };
         store::claim::create(write.connection(), &row, &step).await?;
@@ -345,7 +353,11 @@ impl Claims {
             if seen.tariff_rupiah.is_none() {
                 return Err(Error::Ungroupable(ungroupable_name(pb::UngroupableReason::NoTariff)));
             }
-            let coder_nik = data(&seen)?.coder_nik;
+            let data = data(&seen)?;
+            let letter = letter(&self.db.pool, &seen).await?;
+            one_discharge(&data, &letter)?;
+            accident::payable(&mut *self.db.pool.acquire().await?, &seen).await?;
+            let coder_nik = data.coder_nik;
             self.certified(&seen, &coder_nik, call).await?;
             self.grouper.finalise(&seen.sep_number, &coder_nik).await?;
             let (mut write, mut row) = match self.open(call, &message, request_id, id).await? {
@@ -372,6 +384,18 @@ impl Claims {
             other => Err(Error::CoderNotCertified(other)),
         }
     }
+}
+
+/// Refuses a claim that states another discharge than its SEP, where one was recorded there.
+fn one_discharge(data: &pb::ClaimData, letter: &pb::Sep) -> Result<(), Error> {
+    let Some(recorded) = &letter.discharge else { return Ok(()) };
+    let read = |at: Option<&prost_types::Timestamp>| {
+        at.and_then(time::from_proto).ok_or(Error::Unreadable("discharge"))
+    };
+    let claimed = Statement { at: read(data.discharged_at.as_ref())?, way: data.discharge_status };
+    let recorded = Statement { at: read(recorded.discharged_at.as_ref())?, way: recorded.departure };
+    let found = differences(claimed, recorded);
+    if found.is_empty() { Ok(()) } else { Err(Error::DischargeDiffers(found)) }
 }
 
 /// The stored data of a claim.

@@ -149,6 +149,16 @@ fn change(event: &Event) -> Option<pb::WatchClaimsResponse> {
     if let Some(e) = read::<pb::DisputeOpened>(event) {
         return Some(whole(e.claim_id, e.sep_number, e.facility_code, pb::ClaimState::Disputed, e.round, 0));
     }
+    if let Some(e) = read::<pb::DisputeWithdrawn>(event) {
+        return Some(whole(
+            e.claim_id,
+            e.sep_number,
+            e.facility_code,
+            pb::ClaimState::Pending,
+            e.round,
+            e.reason,
+        ));
+    }
     // How else a dispute is decided is told by what follows: verified, or pending.
     if let Some(e) =
         read::<pb::DisputeDecided>(event).filter(|e| e.outcome() == pb::DisputeOutcome::WithoutPayment)

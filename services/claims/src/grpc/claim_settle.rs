@@ -5,7 +5,7 @@ use proto::claims::v1 as pb;
 use tonic::Status;
 
 use super::{
-    Claims, claim_data,
+    Claims, accident, claim_data,
     claim_life::{Opened, close_round, named, open_round, take},
     claim_read::claim_id,
     view::life,
@@ -106,7 +106,7 @@ impl Claims {
             Opened::Fresh(opened) => *opened,
         };
         let step = take(&mut row, Step::Approve, call)?;
-        let amount_rupiah = row.tariff_rupiah.ok_or(Error::NotGrouped)?;
+        let amount_rupiah = accident::payable(write.connection(), &row).await?;
         (row.approved_rupiah, row.approved_on) = (Some(amount_rupiah), Some(call.today));
         store::claim::save(write.connection(), &row, &step).await?;
         let event = pb::ClaimApproved {

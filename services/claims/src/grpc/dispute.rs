@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock,
-    dispute::{Body, Ground, Outcome, Refusal},
+    dispute::{Body, Ground, Outcome, Refusal, WITHDRAWN},
     error::Error,
     life::{Life, NotNow, Step},
     store::{self, dispute::Row},
@@ -40,6 +40,13 @@ impl DisputeService for Claims {
         request: Request<pb::DecideDisputeRequest>,
     ) -> Result<Response<pb::DecideDisputeResponse>, Status> {
         answered!(self, request, decide)
+    }
+
+    async fn withdraw_dispute(
+        &self,
+        request: Request<pb::WithdrawDisputeRequest>,
+    ) -> Result<Response<pb::WithdrawDisputeResponse>, Status> {
+        answered!(self, request, withdraw_dispute)
     }
 
     async fn get_dispute(
@@ -213,6 +220,59 @@ impl Claims {
             Ok(write.commit(answer).await?)
         };
         Ok(answer.await?)
+    }
+
+    async fn withdraw_dispute(
+        &self,
+        call: &Call,
+        message: pb::WithdrawDisputeRequest,
+    ) -> Result<pb::WithdrawDisputeResponse, Error> {
+        let mut fields = Fields::new();
+        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
+        let id = claim_id(&mut fields, "dispute_id", &message.dispute_id);
+        let note = fields.parse("note", vocabulary::text(&message.note, 500));
+        let (Some(request_id), Some(id), Some(note)) = (request_id, id, note) else {
+            return Err(fields.into());
+        };
+        fields.checked()?;
+        let own = call.caller.facility();
+        let found = store::dispute::get(&self.db.pool, id, own, None).await?.ok_or(Error::NoDispute)?;
+        let (mut write, mut row) = match self.open(call, &message, request_id, found.claim_id).await? {
+            Opened::Replayed(answer) => return Ok(answer),
+            Opened::Fresh(opened) => *opened,
+        };
+        // Read again, now that the claim holds it still.
+        let mut dispute =
+            store::dispute::get(write.connection(), id, own, None).await?.ok_or(Error::NoDispute)?;
+        if dispute.outcome.is_some() {
+            // Another dispute may be open by now; this one is over.
+            let Life { state, asked, .. } = life(&row)?;
+            return Err(Error::StateWrong(NotNow { state, step: Step::WithdrawDispute, asked }));
+        }
+        let step = take(&mut row, Step::WithdrawDispute, call)?;
+        row.asked_at = Some(store::claim::reopen(write.connection(), row.claim_id, dispute.round).await?);
+        store::claim::save(write.connection(), &row, &step).await?;
+        let words = pb::Dispute { decision: note, ..pb::Dispute::default() };
+        dispute.outcome = Some(WITHDRAWN);
+        dispute.decided_at = Some(call.received_at);
+        dispute.decided_by = Some(call.caller.to_string());
+        dispute.decision = Some(words.encode_to_vec());
+        store::dispute::decide(write.connection(), &dispute).await?;
+        let event = pb::DisputeWithdrawn {
+            claim_id: row.claim_id.to_string(),
+            sep_number: row.sep_number.clone(),
+            facility_code: row.facility_code.clone(),
+            dispute_id: dispute.dispute_id.to_string(),
+            round: row.round,
+            reason: row.pending_reason.unwrap_or_default().into(),
+            withdrawn_on: call.today.to_string(),
+        };
+        write.emit(&event.claim_id, &event).await?;
+        let answer = pb::WithdrawDisputeResponse {
+            dispute: Some(self.dispute_shown(&dispute, call)?),
+            claim_state: row.state.into(),
+        };
+        Ok(write.commit(answer).await?)
     }
 
     async fn one_dispute(

@@ -8,7 +8,7 @@ use proto::{accreditation::v1 as siaf, claims::v1 as pb, membership::v1 as maste
 use tonic::{Code, Status};
 use vocabulary::{CareClass, FacilityCode, FollowUpNumber, Icd10, MemberId, Poli, ReferralNumber};
 
-use super::{Seps, optional, optional_text, sep, sep_fields};
+use super::{Policies, Seps, optional, optional_text, sep, sep_fields, visit};
 use crate::{
     episode::Care,
     error::Error,
@@ -41,7 +41,7 @@ impl Seps {
         call: &Call,
         message: pb::IssueSepRequest,
     ) -> Result<pb::IssueSepResponse, Status> {
-        let mut asked = read(call, &message)?;
+        let mut asked = read(call, &message, &self.policies)?;
         let mutation = Mutation::new(call, &message, asked.request_id.clone());
         // Asked again, the others might answer otherwise than when the SEP was issued.
         if let Some(answer) = mutation.replayed(&self.db).await? {
@@ -58,6 +58,8 @@ impl Seps {
         let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
         let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
         refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
+        refusals.extend(self.judge_stays(&asked).await?);
+        refusals.extend(self.judge_visit(&asked).await?);
         if !refusals.is_empty() {
             // The same call, sent twice, may have issued the SEP since it was looked for above.
             return match mutation.replayed(&self.db).await? {
@@ -156,7 +158,7 @@ impl Seps {
     }
 }
 
-fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
+fn read(call: &Call, message: &pb::IssueSepRequest, policies: &Policies) -> Result<Asked, Status> {
     let mut fields = Fields::new();
     let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
     let facility = fields.parse("caller", FacilityCode::parse(&call.caller.id));
@@ -178,9 +180,7 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
     let record = fields.parse("medical_record_number", vocabulary::text(&message.medical_record_number, 20));
     let doctor_code = optional_text(&mut fields, "doctor_code", &message.doctor_code, 10);
     let note = optional_text(&mut fields, "note", &message.note, 200);
-    let purpose = pb::VisitPurpose::try_from(message.visit_purpose);
-    fields.require("visit_purpose", purpose.is_ok(), "a value of VisitPurpose");
-
+    visit::read(&mut fields, message, policies, care, service_date);
     let clinic = match care {
         Some(Care::Outpatient) => {
             fields.parse("poli_code", Poli::parse(&message.poli_code)).map(|poli| poli.as_str())
@@ -229,6 +229,9 @@ fn read(call: &Call, message: &pb::IssueSepRequest) -> Result<Asked, Status> {
         coordination_of_benefit: message.coordination_of_benefit,
         cataract: message.cataract,
         visit_purpose: message.visit_purpose,
+        procedure_flag: message.procedure_flag,
+        supporting_service: message.supporting_service,
+        visit_assessment: message.visit_assessment,
         doctor_code,
         note,
         version: 1,

@@ -3,16 +3,19 @@
 use chassis::{Call, Fields, RequestId, page::Page, time};
 use jiff::ToSpan;
 use proto::claims::v1 as pb;
+use sqlx::PgConnection;
 use tonic::Status;
 use uuid::Uuid;
 use vocabulary::FacilityCode;
 
 use super::{Claims, claim_life::Opened, claim_read::claim_id, facility_scope, optional, sep, view::life};
 use crate::{
-    error::Error,
+    audit::State,
+    error::{Error, audit::Refused},
     ledger,
     life::Step,
     reconcile,
+    recovered::{Audit, Wanted, may_recover},
     store::{
         self,
         ledger::{Period, Posting},
@@ -32,7 +35,16 @@ impl Claims {
         let mut fields = Fields::new();
         let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
         let id = claim_id(&mut fields, "claim_id", &message.claim_id);
-        let reference = fields.parse("audit_reference", vocabulary::text(&message.audit_reference, 40));
+        let audit_id = match message.audit_id.as_str() {
+            "" => None,
+            given => claim_id(&mut fields, "audit_id", given),
+        };
+        // A recovery of an audit needs no name of its own: there is one for each audit.
+        let reference = if message.audit_reference.is_empty() && !message.audit_id.is_empty() {
+            audit_id.map(|id| id.to_string())
+        } else {
+            fields.parse("audit_reference", vocabulary::text(&message.audit_reference, 40))
+        };
         fields.require("amount_rupiah", message.amount_rupiah > 0, "must be above zero, in whole rupiah");
         let decided_on = fields.parse("decided_on", vocabulary::date(&message.decided_on));
         let past = decided_on.is_none_or(|day| day <= call.today);
@@ -50,12 +62,18 @@ impl Claims {
         let answer = async {
             if let Some(row) = store::recovery::of_reference(write.connection(), &reference).await? {
                 // The same recovery, recorded again under another request_id.
-                if row.claim_id != id || row.amount_rupiah != message.amount_rupiah {
+                let same = row.claim_id == id && row.amount_rupiah == message.amount_rupiah;
+                if !same || row.audit_id != audit_id {
                     return Err(Error::AuditReferenceUsed);
                 }
                 return Ok(write.commit(pb::RecordRecoveryResponse { recovery: Some(shown(&row)) }).await?);
             }
             life(&claim)?.take(Step::Recover).map_err(Error::StateWrong)?;
+            if let Some(audit_id) = audit_id {
+                let wanted = Wanted { claim_id: id, amount_rupiah: message.amount_rupiah, decided_on };
+                let audit = audited(write.connection(), audit_id).await?;
+                may_recover(&audit, &wanted).map_err(Refused::NotRecoverable)?;
+            }
             if claim.paid_on.is_some_and(|paid_on| decided_on < paid_on) {
                 let mut fields = Fields::new();
                 fields.wrong("decided_on", "must not lie before the day of payment");
@@ -75,6 +93,7 @@ impl Claims {
                 left_rupiah: message.amount_rupiah,
                 decided_on,
                 recorded_at: call.received_at,
+                audit_id,
             };
             store::recovery::record(write.connection(), &row).await?;
             let by = call.caller.to_string();
@@ -95,6 +114,7 @@ impl Claims {
                 audit_reference: row.audit_reference.clone(),
                 amount_rupiah: row.amount_rupiah,
                 decided_on: row.decided_on.to_string(),
+                audit_id: row.audit_id.map_or_else(String::new, |id| id.to_string()),
             };
             write.emit(&event.claim_id, &event).await?;
             Ok(write.commit(pb::RecordRecoveryResponse { recovery: Some(shown(&row)) }).await?)
@@ -234,5 +254,19 @@ fn shown(row: &Row) -> pb::Recovery {
         left_rupiah: row.left_rupiah,
         decided_on: row.decided_on.to_string(),
         recorded_at: Some(time::to_proto(row.recorded_at)),
+        audit_id: row.audit_id.map_or_else(String::new, |id| id.to_string()),
     }
+}
+
+/// What a recovery is judged by: the audit, and the recovery that it has.
+async fn audited(connection: &mut PgConnection, audit_id: Uuid) -> Result<Audit, Error> {
+    let row = store::audit::get(&mut *connection, audit_id, None).await?.ok_or(Refused::NoAudit)?;
+    let earlier = store::recovery::of_audits(connection, &[audit_id]).await?;
+    Ok(Audit {
+        claim_id: row.claim_id,
+        state: State::of(row.state).ok_or(Error::Unreadable("audit"))?,
+        found_rupiah: row.recovery_rupiah,
+        closed_on: row.closed_on,
+        recovery_id: earlier.first().map(|one| one.recovery_id),
+    })
 }

@@ -48,7 +48,11 @@ pub(super) fn first_of_accident(stored: &Accident) -> Result<supplement::First, 
 }
 
 /// A SEP that may still be changed, held until the transaction ends: neither cancelled nor cited by a claim beyond draft.
-async fn changeable(write: &mut Write, call: &Call, number: &SepNumber) -> Result<(Row, pb::Sep), Error> {
+pub(super) async fn changeable(
+    write: &mut Write,
+    call: &Call,
+    number: &SepNumber,
+) -> Result<(Row, pb::Sep), Error> {
     let own = call.caller.facility();
     let row = store::sep::lock(write.connection(), number.as_str(), own).await?.ok_or(Error::NoSep)?;
     if row.cancelled_at.is_some() {

@@ -4,7 +4,7 @@ use chassis::{Call, time};
 use prost::Message as _;
 use proto::claims::v1 as pb;
 
-use super::Policies;
+use super::{Policies, filing::filed};
 use crate::{
     clock::{self, Times},
     error::Error,
@@ -24,6 +24,8 @@ pub(super) fn times(row: &Row) -> Times {
     Times {
         completed: row.discharged_on,
         submitted: row.submitted_at.map(time::today_at),
+        filed: filed(row.filed_at, row.filing_outcome, row.filing_stated_on),
+        came_back: row.came_back_at.map(time::today_at),
         asked: row.asked_at.map(time::today_at),
         paid: row.paid_on,
     }

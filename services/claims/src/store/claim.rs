@@ -52,6 +52,14 @@ pub struct Row {
     pub paid_rupiah: Option<i64>,
     /// Day of payment.
     pub paid_on: Option<Date>,
+    /// When it last came back from the hospital.
+    pub came_back_at: Option<Timestamp>,
+    /// When it was last filed.
+    pub filed_at: Option<Timestamp>,
+    /// What was stated of that filing.
+    pub filing_outcome: Option<i16>,
+    /// When.
+    pub filing_stated_on: Option<Date>,
 }
 
 macro_rules! row {
@@ -80,11 +88,26 @@ macro_rules! row {
             payment_reference: row.payment_reference,
             paid_rupiah: row.paid_rupiah,
             paid_on: row.paid_on.map(|day| day.to_jiff()),
+            came_back_at: None,
+            filed_at: None,
+            filing_outcome: None,
+            filing_stated_on: None,
         }
     }};
 }
 
 pub(super) use row;
+
+macro_rules! settling {
+    ($row:expr) => {{
+        let row = $row;
+        let came_back_at = row.came_back_at.map(|at| at.to_jiff());
+        let filed_at = row.filed_at.map(|at| at.to_jiff());
+        let filing_outcome = row.filing_outcome;
+        let filing_stated_on = row.filing_stated_on.map(|day| day.to_jiff());
+        Row { came_back_at, filed_at, filing_outcome, filing_stated_on, ..row!(row) }
+    }};
+}
 
 /// A claim, with the letter of its SEP.
 #[derive(Debug)]
@@ -180,16 +203,23 @@ pub async fn get(
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        "select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
+        r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
                 tariff_rupiah, discharged_on, submitted_at, round, pending_reason, asked_of, asked_at, approved_rupiah,
-                approved_on, payment_reference, paid_rupiah, paid_on
-         from claim where claim_id = $1 and ($2::text is null or facility_code = $2)",
+                approved_on, payment_reference, paid_rupiah, paid_on,
+                (select max(answered_at) from claim_pending
+                 where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
+                filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
+         from claim
+         left join lateral (
+             select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
+             where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
+         where claim_id = $1 and ($2::text is null or facility_code = $2)"#,
         claim_id,
         facility_code,
     )
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(|row| row!(row)))
+    Ok(row.map(|row| settling!(row)))
 }
 
 /// A claim, held against changes until the transaction ends.
@@ -199,16 +229,23 @@ pub async fn lock(
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        "select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
+        r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
                 tariff_rupiah, discharged_on, submitted_at, round, pending_reason, asked_of, asked_at, approved_rupiah,
-                approved_on, payment_reference, paid_rupiah, paid_on
-         from claim where claim_id = $1 and ($2::text is null or facility_code = $2) for update",
+                approved_on, payment_reference, paid_rupiah, paid_on,
+                (select max(answered_at) from claim_pending
+                 where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
+                filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
+         from claim
+         left join lateral (
+             select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
+             where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
+         where claim_id = $1 and ($2::text is null or facility_code = $2) for update of claim"#,
         claim_id,
         facility_code,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| row!(row)))
+    Ok(row.map(|row| settling!(row)))
 }
 
 /// Writes what a step changed, and the step, in one statement.
@@ -296,6 +333,22 @@ pub async fn answer(
     Ok(())
 }
 
+/// Opens a round of pending again as it was, and gives the time at which it was asked.
+pub async fn reopen(
+    connection: &mut PgConnection,
+    claim_id: Uuid,
+    round: i32,
+) -> Result<Timestamp, sqlx::Error> {
+    let asked_at = sqlx::query_scalar!(
+        "update claim_pending set answered_at = null, answer = null where claim_id = $1 and round = $2 returning asked_at",
+        claim_id,
+        round,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(asked_at.to_jiff())
+}
+
 /// The rounds of pending, oldest first; only open ones when asked so.
 pub async fn pendings(
     executor: impl PgExecutor<'_>,
@@ -361,8 +414,14 @@ pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<
     let rows = sqlx::query!(
         r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps,
                   null::bytea as data, grouping, tariff_rupiah, discharged_on, submitted_at, round, pending_reason,
-                  asked_of, asked_at, approved_rupiah, approved_on, payment_reference, paid_rupiah, paid_on
+                  asked_of, asked_at, approved_rupiah, approved_on, payment_reference, paid_rupiah, paid_on,
+                (select max(answered_at) from claim_pending
+                 where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
+                filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
            from claim
+         left join lateral (
+             select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
+             where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
            where ($1::text is null or facility_code = $1)
              and ($2::smallint is null or state = $2)
              and ($3::smallint is null or care_type = $3)
@@ -382,5 +441,5 @@ pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows.into_iter().map(|row| row!(row)).collect())
+    Ok(rows.into_iter().map(|row| settling!(row)).collect())
 }

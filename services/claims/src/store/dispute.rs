@@ -95,7 +95,7 @@ pub async fn open(connection: &mut PgConnection, dispute: &Row) -> Result<(), sq
     Ok(())
 }
 
-/// Writes the decision of a dispute.
+/// Writes the decision of a dispute, or its withdrawal.
 pub async fn decide(connection: &mut PgConnection, dispute: &Row) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update claim_dispute set outcome = $2, decided_at = $3, decided_by = $4, decision = $5 where dispute_id = $1",

@@ -24,6 +24,8 @@ pub struct Row {
     pub decided_on: Date,
     /// When it was recorded.
     pub recorded_at: Timestamp,
+    /// The audit that found it.
+    pub audit_id: Option<Uuid>,
 }
 
 macro_rules! row {
@@ -38,6 +40,7 @@ macro_rules! row {
             left_rupiah: row.left_rupiah,
             decided_on: row.decided_on.to_jiff(),
             recorded_at: row.recorded_at.to_jiff(),
+            audit_id: row.audit_id,
         }
     }};
 }
@@ -48,7 +51,8 @@ pub async fn of_reference(
     audit_reference: &str,
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        "select recovery_id, facility_code, claim_id, audit_reference, amount_rupiah, left_rupiah, decided_on, recorded_at
+        "select recovery_id, facility_code, claim_id, audit_reference, amount_rupiah, left_rupiah, decided_on, recorded_at,
+                audit_id
          from recovery where audit_reference = $1",
         audit_reference,
     )
@@ -71,8 +75,8 @@ pub async fn of_claim(connection: &mut PgConnection, claim_id: Uuid) -> Result<i
 pub async fn record(connection: &mut PgConnection, recovery: &Row) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into recovery (recovery_id, facility_code, claim_id, audit_reference, amount_rupiah, left_rupiah, decided_on,
-                               recorded_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+                               recorded_at, audit_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         recovery.recovery_id,
         recovery.facility_code,
         recovery.claim_id,
@@ -81,6 +85,7 @@ pub async fn record(connection: &mut PgConnection, recovery: &Row) -> Result<(),
         recovery.left_rupiah,
         recovery.decided_on.to_sqlx() as jiff_sqlx::Date,
         recovery.recorded_at.to_sqlx() as jiff_sqlx::Timestamp,
+        recovery.audit_id,
     )
     .execute(connection)
     .await?;
@@ -135,7 +140,8 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select recovery_id, facility_code, claim_id, audit_reference, amount_rupiah, left_rupiah, decided_on, recorded_at
+        "select recovery_id, facility_code, claim_id, audit_reference, amount_rupiah, left_rupiah, decided_on, recorded_at,
+                audit_id
          from recovery
          where ($1::text is null or facility_code = $1) and (not $2 or left_rupiah > 0)
            and ($3::uuid is null or recovery_id > $3)
@@ -148,4 +154,43 @@ pub async fn list(
     .fetch_all(executor)
     .await?;
     Ok(rows.into_iter().map(|row| row!(row)).collect())
+}
+
+/// The recovery of an audit, and how much of it was taken off batches.
+#[derive(Debug, Clone)]
+pub struct OfAudit {
+    /// The audit.
+    pub audit_id: Uuid,
+    /// The recovery.
+    pub recovery_id: Uuid,
+    /// Amount.
+    pub amount_rupiah: i64,
+    /// What no batch has offset yet.
+    pub left_rupiah: i64,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When the last batch was closed that took a part of it.
+    pub offset_at: Option<Timestamp>,
+}
+
+/// The recoveries of audits; of those that have one.
+pub async fn of_audits(executor: impl PgExecutor<'_>, audits: &[Uuid]) -> Result<Vec<OfAudit>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select audit_id as "audit_id!", recovery_id, amount_rupiah, left_rupiah, recorded_at,
+                  (select max(closed_at) from recovery_offset join payment_batch using (batch_id)
+                   where recovery_offset.recovery_id = recovery.recovery_id) as offset_at
+           from recovery where audit_id = any($1)"#,
+        audits,
+    )
+    .fetch_all(executor)
+    .await?;
+    let recoveries = rows.into_iter().map(|row| OfAudit {
+        audit_id: row.audit_id,
+        recovery_id: row.recovery_id,
+        amount_rupiah: row.amount_rupiah,
+        left_rupiah: row.left_rupiah,
+        recorded_at: row.recorded_at.to_jiff(),
+        offset_at: row.offset_at.map(|at| at.to_jiff()),
+    });
+    Ok(recoveries.collect())
 }

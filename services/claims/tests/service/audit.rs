@@ -221,6 +221,7 @@ async fn count(served: &Served, table: &'static str) -> i64 {
         "audit" => "select count(*) from audit",
         "audit_frame_row" => "select count(*) from audit_frame_row",
         "coding_review" => "select count(*) from coding_review",
+        "recovery" => "select count(*) from recovery",
         _ => "select count(*) from audit_frame",
     };
     sqlx::query_scalar(statement).fetch_one(&served.database.pool).await.unwrap()
@@ -541,6 +542,7 @@ async fn an_audit_is_registered_reviewed_and_done_and_its_recovery_is_kept() {
         verdict: pb::AuditVerdict::NotConform.into(),
         amount_rupiah: 100_000,
         recorded_on: today().to_string(),
+        settlement: None,
     };
     assert_eq!(kept.recoveries, [expected]);
     let stored =
@@ -562,6 +564,134 @@ async fn an_audit_is_registered_reviewed_and_done_and_its_recovery_is_kept() {
     let request = pb::BeginAuditReviewRequest { request_id: key(), audit_id: audit.audit_id };
     let refused = served.audits(HOSPITAL).begin_audit_review(request).await.unwrap_err();
     assert_eq!(reason(&refused), "CALLER_NOT_ALLOWED");
+}
+
+async fn recover(
+    served: &Served,
+    audit: &pb::Audit,
+    claim_id: &str,
+    amount: i64,
+) -> Result<pb::Recovery, Status> {
+    let request = pb::RecordRecoveryRequest {
+        request_id: key(),
+        claim_id: claim_id.into(),
+        amount_rupiah: amount,
+        decided_on: today().to_string(),
+        audit_id: audit.audit_id.clone(),
+        ..Default::default()
+    };
+    Ok(served.settlement(BPJS).record_recovery(request).await?.into_inner().recovery.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_audit_found_is_recovered_once_and_the_audit_tells_of_it() {
+    let served = Served::start().await;
+    let (quarter, at) = (past(1), middle(past(1)));
+    let claims = [Paid::visit("0301R011", at), Paid { primary: "I10", ..Paid::visit("0301R011", at) }];
+    write(&served, &claims).await;
+    let frame = publish(&served, wish(pb::AuditFrameKind::Claims, quarter)).await.unwrap();
+    drawn(&served, &frame, &seed("1")).await;
+    let drawn = audits(&served, BPJS, pb::ListAuditsRequest::default()).await;
+    let [audit, other] = drawn.as_slice() else { panic!("{drawn:?}") };
+    let get = async |audit: &pb::Audit| {
+        let request = pb::GetAuditRequest { audit_id: audit.audit_id.clone() };
+        served.audits(HOSPITAL).get_audit(request).await.unwrap().into_inner().audit.unwrap()
+    };
+
+    // Not before it is closed, not of another claim, not above what it found, not before its closing.
+    let early = recover(&served, audit, &audit.claim_id, 1).await.unwrap_err();
+    assert_eq!(
+        (reason(&early), fact(&early, "allowed")),
+        ("AUDIT_STATE_WRONG".to_owned(), "DONE".to_owned())
+    );
+    begin(&served, audit).await.unwrap();
+    find(&served, audit).await.unwrap();
+    close(&served, closing(audit, pb::AuditVerdict::NotConform, 50_000)).await.unwrap();
+    let foreign = recover(&served, audit, &other.claim_id, 1).await.unwrap_err();
+    assert_eq!(
+        (reason(&foreign), fact(&foreign, "claim_id")),
+        ("AUDIT_OF_ANOTHER_CLAIM".to_owned(), audit.claim_id.clone())
+    );
+    let high = recover(&served, audit, &audit.claim_id, 50_001).await.unwrap_err();
+    assert_eq!(
+        (reason(&high), fact(&high, "found_rupiah")),
+        ("RECOVERY_ABOVE_AUDIT".to_owned(), "50000".to_owned())
+    );
+    let request = pb::RecordRecoveryRequest {
+        request_id: key(),
+        claim_id: audit.claim_id.clone(),
+        amount_rupiah: 50_000,
+        decided_on: day(-1).to_string(),
+        audit_id: audit.audit_id.clone(),
+        ..Default::default()
+    };
+    let before = served.settlement(BPJS).record_recovery(request.clone()).await.unwrap_err();
+    assert_eq!(wrong_fields(&before), ["decided_on"]);
+    let unknown = pb::RecordRecoveryRequest { audit_id: Uuid::now_v7().to_string(), ..request.clone() };
+    let unknown = served.settlement(BPJS).record_recovery(unknown).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let garbled = pb::RecordRecoveryRequest { audit_id: "A".into(), amount_rupiah: 0, ..request };
+    let garbled = served.settlement(BPJS).record_recovery(garbled).await.unwrap_err();
+    assert_eq!(wrong_fields(&garbled), ["audit_id", "amount_rupiah"]);
+    assert_eq!(get(audit).await.settlement, None);
+    assert_eq!(count(&served, "recovery").await, 0, "nothing that was refused left anything");
+
+    // Once, by however many at once.
+    let asked = (0..4).map(|_| recover(&served, audit, &audit.claim_id, 50_000));
+    let answers = join_all(asked).await;
+    let recoveries: BTreeSet<_> = answers.into_iter().map(|answer| answer.unwrap().recovery_id).collect();
+    assert_eq!(recoveries.len(), 1, "the id of the audit is a second key");
+    let again = pb::RecordRecoveryRequest {
+        request_id: key(),
+        claim_id: audit.claim_id.clone(),
+        audit_reference: "AAK-2".into(),
+        amount_rupiah: 1,
+        decided_on: today().to_string(),
+        audit_id: audit.audit_id.clone(),
+    };
+    let again = served.settlement(BPJS).record_recovery(again).await.unwrap_err();
+    assert_eq!(
+        (reason(&again), fact(&again, "recovery_id")),
+        ("AUDIT_RECOVERED".to_owned(), recoveries.first().unwrap().clone())
+    );
+    let expected = pb::AuditSettlement {
+        recovery_id: recoveries.first().unwrap().clone(),
+        amount_rupiah: 50_000,
+        recovered_rupiah: 0,
+        recorded_on: today().to_string(),
+        recovered_on: String::new(),
+    };
+    assert_eq!(get(audit).await.settlement.unwrap(), expected);
+
+    // Nothing is recovered of one that conforms; another verdict needs no audit.
+    begin(&served, other).await.unwrap();
+    close(&served, closing(other, pb::AuditVerdict::Conform, 0)).await.unwrap();
+    let nothing = recover(&served, other, &other.claim_id, 1).await.unwrap_err();
+    assert_eq!(reason(&nothing), "AUDIT_FOUND_NOTHING");
+    let outside = pb::RecordRecoveryRequest {
+        request_id: key(),
+        claim_id: other.claim_id.clone(),
+        audit_reference: "VPK-7".into(),
+        amount_rupiah: 1_000,
+        decided_on: today().to_string(),
+        audit_id: String::new(),
+    };
+    let outside = served.settlement(BPJS).record_recovery(outside).await.unwrap().into_inner();
+    assert_eq!(outside.recovery.unwrap().audit_id, "");
+    assert_eq!(get(other).await.settlement, None);
+
+    // The next batch takes it, and the audit says when.
+    let next = served.payable(today()).await;
+    crate::settlement::closed(&served, &[&next]).await;
+    let done =
+        pb::AuditSettlement { recovered_rupiah: 50_000, recovered_on: today().to_string(), ..expected };
+    assert_eq!(get(audit).await.settlement.as_ref(), Some(&done));
+    let listed = audits(&served, BPJS, pb::ListAuditsRequest::default()).await;
+    let told: Vec<_> = listed.into_iter().filter_map(|one| one.settlement).collect();
+    assert_eq!(told, std::slice::from_ref(&done));
+    let owed = pb::ListAuditRecoveriesRequest::default();
+    let owed = served.audits(MINISTRY).list_audit_recoveries(owed).await.unwrap().into_inner();
+    assert_eq!(owed.recoveries[0].settlement, Some(done));
 }
 
 async fn quarter_now(served: &Served) -> pb::AuditQuarter {

@@ -258,3 +258,80 @@ async fn a_dispute_and_an_answer_at_once_have_one_winner() {
         assert_eq!(state, expected);
     }
 }
+
+async fn withdrawn(
+    served: &Served,
+    by: &'static str,
+    dispute: &pb::Dispute,
+) -> Result<pb::WithdrawDisputeResponse, Status> {
+    let request = pb::WithdrawDisputeRequest {
+        request_id: key(),
+        dispute_id: dispute.dispute_id.clone(),
+        note: "the question is accepted".into(),
+    };
+    Ok(served.disputes(by).withdraw_dispute(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_is_withdrawn_by_its_hospital_and_the_claim_is_pending_as_it_was() {
+    let served = Served::start().await;
+    let claim = served.pending(today()).await;
+    let before = served.read(&claim).await;
+    let dispute = opened(&served, &claim, pb::DisputeGround::CodingRule).await.unwrap();
+    assert_eq!(withdrawn(&served, OTHER, &dispute).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(reason(&withdrawn(&served, BPJS, &dispute).await.unwrap_err()), "CALLER_NOT_ALLOWED");
+    let wild = pb::WithdrawDisputeRequest { dispute_id: "x".into(), ..Default::default() };
+    let wrong = wrong_fields(&served.disputes(HOSPITAL).withdraw_dispute(wild).await.unwrap_err());
+    assert_eq!(wrong, ["request_id", "dispute_id", "note"]);
+
+    // By however many at once, it is withdrawn once.
+    let answers = futures::future::join_all((0..4).map(|_| withdrawn(&served, HOSPITAL, &dispute))).await;
+    let (done, late): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!((done.len(), late.len()), (1, 3));
+    assert!(late.into_iter().all(|status| reason(&status.unwrap_err()) == "CLAIM_STATE_WRONG"));
+    let answer = done.into_iter().next().unwrap().unwrap();
+    assert_eq!(answer.claim_state(), pb::ClaimState::Pending);
+    let ended = answer.dispute.unwrap();
+    assert_eq!(
+        (ended.outcome(), ended.decided_by.as_str(), ended.decision.as_str()),
+        (pb::DisputeOutcome::Withdrawn, HOSPITAL, "the question is accepted")
+    );
+    let after = served.read(&claim).await;
+    assert_eq!(
+        (after.state(), after.round, &after.pendings, &after.clocks),
+        (before.state(), before.round, &before.pendings, &before.clocks),
+        "as if it had never been disputed"
+    );
+    assert_eq!(after.steps.len(), before.steps.len() + 2);
+
+    // Nobody decides it any more, it counts, and the hospital answers its round.
+    let decision = decided(&served, BPJS, &dispute, pb::DisputeOutcome::Upheld).await.unwrap_err();
+    assert_eq!(reason(&decision), "CLAIM_STATE_WRONG");
+    let again = opened(&served, &claim, pb::DisputeGround::Evidence).await.unwrap_err();
+    assert_eq!(reason(&again), "DISPUTES_USED_UP");
+    let so = decided(&served, BPJS, &dispute, pb::DisputeOutcome::Withdrawn).await.unwrap_err();
+    assert_eq!(wrong_fields(&so), ["outcome"]);
+    let answer = pb::AnswerPendingRequest {
+        request_id: key(),
+        claim_id: claim.claim_id.clone(),
+        round: claim.round,
+        answer: "the summary is attached".into(),
+        documents: vec![],
+    };
+    let answered = served.claims(HOSPITAL).answer_pending(answer).await.unwrap().into_inner().claim.unwrap();
+    assert_eq!(answered.state(), pb::ClaimState::Resubmitted);
+    let kinds = served.kinds(7).await;
+    let told: Vec<_> = kinds.iter().map(String::as_str).skip_while(|kind| *kind != "DisputeOpened").collect();
+    assert_eq!(told, ["DisputeOpened", "DisputeWithdrawn", "ClaimAnswered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decided_dispute_is_not_withdrawn() {
+    let served = Served::start().await;
+    let claim = served.pending(today()).await;
+    let dispute = opened(&served, &claim, pb::DisputeGround::CodingRule).await.unwrap();
+    decided(&served, BPJS, &dispute, pb::DisputeOutcome::Correct).await.unwrap();
+    let late = withdrawn(&served, HOSPITAL, &dispute).await.unwrap_err();
+    assert_eq!((reason(&late).as_str(), fact(&late, "state").as_str()), ("CLAIM_STATE_WRONG", "PENDING"));
+    assert_eq!(served.read(&claim).await.round, 2, "the round of the decision stays open");
+}

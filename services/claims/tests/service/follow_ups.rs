@@ -156,7 +156,14 @@ async fn an_internal_referral_leads_to_another_clinic_and_that_visit_to_its_own_
         issued(&served, letter(&first, pb::FollowUpKind::InternalReferral, "SAR", 0)).await.unwrap();
     assert_eq!(&internal.follow_up_number[12..], "N000001");
     // The referral service knows the referral for INT only, and is asked for that.
-    let second = served.issue(visit_on(&internal)).await.unwrap();
+    // It comes on another day than the first visit, and says why.
+    let silent = served.issue(visit_on(&internal)).await.unwrap_err();
+    assert_eq!(reason(&silent), "VISIT_ASSESSMENT_REQUIRED");
+    let told = pb::IssueSepRequest {
+        visit_assessment: pb::VisitAssessment::ClinicNotOpen.into(),
+        ..visit_on(&internal)
+    };
+    let second = served.issue(told).await.unwrap();
     assert_eq!((second.poli_code.as_str(), second.referral_poli_code.as_str()), ("SAR", "INT"));
     assert_eq!(second.referral_number, first.referral_number);
     let control = issued(&served, letter(&second, pb::FollowUpKind::Control, "SAR", 7)).await.unwrap();
@@ -199,6 +206,18 @@ async fn a_visit_after_a_stay_rests_on_the_stay() {
     let served = served_with_referral_of(-5).await;
     let stay = served.issue(admission(30)).await.unwrap();
     let control = issued(&served, letter(&stay, pb::FollowUpKind::Control, "PAR", 0)).await.unwrap();
+    let early = served.issue(visit_on(&control)).await.unwrap_err();
+    assert_eq!(reason(&early), "INPATIENT_STAY_OPEN");
+    let left = pb::RecordDischargeRequest {
+        request_id: key(),
+        sep_number: stay.sep_number.clone(),
+        discharge: Some(pb::Discharge {
+            discharged_at: stay.admitted_at,
+            departure: pb::Departure::Approved.into(),
+            ..Default::default()
+        }),
+    };
+    served.seps(HOSPITAL).record_discharge(left).await.unwrap();
     let visit = served.issue(visit_on(&control)).await.unwrap();
     assert_eq!((visit.based_on_sep_number, visit.referral_number.as_str()), (stay.sep_number, ""));
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accidents;
 mod audit;
 mod coders;
 mod dispute;
@@ -15,5 +16,8 @@ mod sep_approvals;
 mod sep_life;
 mod served;
 mod settlement;
+mod stands;
+mod stays;
 mod streamed;
+mod visits;
 mod work;

@@ -706,3 +706,15 @@ impl Served {
         CoderServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
 }
+
+impl Served {
+    pub(crate) fn accidents(
+        &self,
+        caller: &'static str,
+    ) -> pb::accident_service_client::AccidentServiceClient<Named1> {
+        pb::accident_service_client::AccidentServiceClient::with_interceptor(
+            self.channel.clone(),
+            Named(caller),
+        )
+    }
+}

@@ -50,7 +50,7 @@ async fn pay(
 }
 
 /// A batch of these claims, closed.
-async fn closed(served: &Served, claims: &[&pb::Claim]) -> pb::Batch {
+pub(crate) async fn closed(served: &Served, claims: &[&pb::Claim]) -> pb::Batch {
     let batch = open_batch(served).await.unwrap();
     post(served, &batch, claims).await.unwrap();
     close(served, &batch).await.unwrap()
@@ -68,6 +68,7 @@ async fn recover(
         audit_reference: reference.into(),
         amount_rupiah: amount,
         decided_on: today().to_string(),
+        audit_id: String::new(),
     };
     Ok(served.settlement(BPJS).record_recovery(request).await?.into_inner().recovery.unwrap())
 }
@@ -336,6 +337,11 @@ async fn a_month_is_filed_returned_filed_again_and_complete() {
         (day(10).to_string(), day(25).to_string())
     );
     assert_eq!(first.complete_on, "");
+    let due = async || {
+        let clocks = served.read(&claims[0]).await.clocks.unwrap();
+        (clocks.completeness_due_on, clocks.payment_due_on)
+    };
+    assert_eq!(due().await, (day(10).to_string(), day(25).to_string()));
     assert_eq!(reason(&filed(&served, filing(today(), 2, sum)).await.unwrap_err()), "NOTHING_TO_FILE");
     // Until it is complete, nothing of it is paid.
     let batch = open_batch(&served).await.unwrap();
@@ -345,6 +351,7 @@ async fn a_month_is_filed_returned_filed_again_and_complete() {
     let returned = stated(&served, &first, pb::Completeness::Returned).await.unwrap();
     assert_eq!((returned.state(), returned.payment_due_on.as_str()), (pb::FilingState::Returned, ""));
     assert_eq!(returned.note, "two receipts are missing");
+    assert_eq!(due().await.1, "", "what is returned is not due");
     assert_eq!(stated(&served, &first, pb::Completeness::Returned).await.unwrap(), returned);
     let otherwise = stated(&served, &first, pb::Completeness::Complete).await.unwrap_err();
     assert_eq!(
@@ -365,6 +372,15 @@ async fn a_month_is_filed_returned_filed_again_and_complete() {
     let work = served.work(BPJS).list_work(pb::ListWorkRequest::default()).await.unwrap().into_inner();
     let payment = work.items[0].clocks.iter().find(|clock| clock.clock() == pb::WorkClock::Payment);
     assert_eq!(payment.unwrap().due_on, day(15).to_string(), "the work list counts from the record");
+    assert_eq!(due().await.1, day(15).to_string(), "and so does the claim");
+    let listed = served.claims(BPJS).list_claims(pb::ListClaimsRequest::default()).await.unwrap();
+    assert!(
+        listed
+            .into_inner()
+            .claims
+            .into_iter()
+            .all(|one| one.clocks.unwrap().payment_due_on == day(15).to_string())
+    );
 
     let own = pb::ListFilingsRequest::default();
     let listed = served.settlement(HOSPITAL).list_filings(own.clone()).await.unwrap().into_inner().filings;
