@@ -17,6 +17,7 @@ mod dispute;
 mod eklaim;
 mod filing;
 mod follow_up;
+mod issuance;
 mod issue;
 mod penalty;
 mod recovery;
@@ -42,7 +43,9 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-pub(crate) use self::{coder::Coders, rule::Rules, submit::Submissions, verification::RuleSets};
+pub(crate) use self::{
+    coder::Coders, issuance::Issuances, rule::Rules, submit::Submissions, verification::RuleSets,
+};
 use crate::{
     accident, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes, filing as filings,
     follow_up as letters, grouper, grouping::Grouper, payment, special, tariff, work as works,
@@ -71,6 +74,7 @@ pub(crate) struct Policies {
 pub(crate) struct Seps {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) issuances: Batcher<Issuances>,
     pub(crate) membership: MembershipServiceClient<Upstream>,
     pub(crate) referral: ReferralServiceClient<Upstream>,
     pub(crate) accreditation: AccreditationServiceClient<Upstream>,

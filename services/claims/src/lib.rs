@@ -124,9 +124,11 @@ impl chassis::Service for Claims {
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);
         let accreditation = AccreditationServiceClient::new(start.upstream("accreditation")?);
+        let (issuances, issuing) = chassis::Batcher::new(db.clone(), grpc::Issuances, start.stop.clone());
         let seps = grpc::Seps {
             db: db.clone(),
             policies: policies.clone(),
+            issuances,
             membership: membership.clone(),
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: accreditation.clone(),
@@ -155,6 +157,7 @@ impl chassis::Service for Claims {
             .serve(WorkServiceServer::new(claims.clone()))
             .serve(SettlementServiceServer::new(claims))
             .serve(AuditServiceServer::new(audits))
+            .task("issuances", issuing)
             .task("submissions", submitting))
     }
 }

@@ -9,6 +9,7 @@ mod dispute;
 mod eklaim;
 mod follow_ups;
 mod grouping;
+mod issuance;
 mod journey;
 mod rules;
 mod sep_approvals;

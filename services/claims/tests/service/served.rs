@@ -706,3 +706,33 @@ impl Served {
         CoderServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
 }
+
+// Used by the tests of how SEPs are issued together.
+impl Served {
+    /// Another replica of the service over the same database, which asks the same others; it stops with the value beside
+    /// it.
+    pub(crate) fn twin(&self, caller: &'static str) -> (SepServiceClient<Named1>, DropGuard) {
+        let stop = CancellationToken::new();
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let upstream = format!("http://{}", incoming.local_addr().unwrap());
+        let state = self.others.clone();
+        let router = axum::Router::new().fallback(move |request| answer(state.clone(), request));
+        let serving = tonic::transport::Server::builder()
+            .add_routes(tonic::service::Routes::from(router))
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tokio::spawn(serving);
+        let mut computed = BTreeMap::from([
+            ("insecure-loopback".to_owned(), "true".to_owned()),
+            ("database.url".to_owned(), self.database.url.clone()),
+        ]);
+        for name in ["membership", "referral", "accreditation"] {
+            computed.insert(format!("upstream.{name}"), upstream.clone());
+        }
+        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
+        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ports.addresses().unwrap().grpc;
+        tokio::spawn(host::run::<Claims>(settings, ports, telemetry_once().clone(), stop.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        (SepServiceClient::with_interceptor(channel, Named(caller)), stop.drop_guard())
+    }
+}
