@@ -17,6 +17,7 @@ mod dispute;
 mod eklaim;
 mod filing;
 mod follow_up;
+mod frame_work;
 mod issuance;
 mod issue;
 mod penalty;
@@ -44,7 +45,8 @@ use proto::{
 use vocabulary::FacilityCode;
 
 pub(crate) use self::{
-    coder::Coders, issuance::Issuances, rule::Rules, submit::Submissions, verification::RuleSets,
+    coder::Coders, frame_work::FrameWork, issuance::Issuances, rule::Rules, submit::Submissions,
+    verification::RuleSets,
 };
 use crate::{
     accident, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes, filing as filings,
@@ -94,6 +96,8 @@ pub(crate) struct Claims {
 pub(crate) struct Audits {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    /// Rung when there is work on a frame.
+    pub(crate) wake: Arc<tokio::sync::Notify>,
 }
 
 /// Answers for letters between two SEPs.

@@ -10,6 +10,7 @@ pub mod dispute;
 pub mod eklaim;
 pub mod filing;
 pub mod follow_up;
+pub mod frame_work;
 pub mod issuance;
 pub mod ledger;
 pub mod recovery;

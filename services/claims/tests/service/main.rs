@@ -8,6 +8,7 @@ mod coders;
 mod dispute;
 mod eklaim;
 mod follow_ups;
+mod frame_work;
 mod grouping;
 mod issuance;
 mod journey;
