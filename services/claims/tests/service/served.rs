@@ -755,3 +755,6 @@ fn beside(database: &TestDatabase, others: &Shared, more: &[(&str, &str)]) -> (C
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     (channel, stop.drop_guard())
 }
+
+/// A client for SEPs.
+pub(crate) type Seps = SepServiceClient<Named1>;
