@@ -293,7 +293,8 @@ async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Ans
         Ok(mut outcomes) => match outcomes.pop() {
             Some(Outcome::Written(answer, _)) => Ok(answer),
             Some(Outcome::Refused(error)) => Err(error),
-            Some(Outcome::Alone) | None => Err(Problem::internal().into()),
+            // It waited as long as it may; its caller repeats.
+            Some(Outcome::Alone) | None => Err(Problem::unavailable("database").into()),
         },
         // Perhaps because the same call was written meanwhile by another process.
         Err(Failed::Refused(error)) => match job.mutation.replayed(db).await? {

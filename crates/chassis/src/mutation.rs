@@ -90,6 +90,25 @@ impl Mutation {
         self.stored(&mut connection).await
     }
 
+    /// The stored answer, or what `write` comes to, which may ask other services before it writes. Where that refuses, the
+    /// same call may have come another way and been done since the answer was looked for.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS when the key was used for another request; what the write refuses.
+    pub async fn once<R: Message + Default, E: From<Problem>>(
+        &self,
+        db: &Db,
+        write: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E> {
+        if let Some(answer) = self.replayed(db).await? {
+            return Ok(answer);
+        }
+        match write.await {
+            Err(refused) => self.replayed(db).await?.ok_or(refused),
+            done => done,
+        }
+    }
+
     /// Opens the transaction. A second call with the same key waits here until the first has committed or given up.
     ///
     /// # Errors

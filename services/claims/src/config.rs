@@ -1,5 +1,7 @@
 //! The service's own settings. What else it needs beside the common settings stands in `policy/claims`.
 
+use std::num::NonZeroU32;
+
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -14,6 +16,8 @@ pub struct Settings {
     pub grouper: GrouperKind,
     /// How an e-Klaim web service is reached.
     pub eklaim: Eklaim,
+    /// Rows of an audit frame that are worked on in one transaction.
+    pub audit_piece_rows: NonZeroU32,
 }
 
 /// What groups claims.

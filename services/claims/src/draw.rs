@@ -116,6 +116,16 @@ impl Draw {
         }
     }
 
+    /// The rows that would be drawn if no other was offered, each as stratum and key. Offered to another draw that is begun
+    /// alike, they make it go on where this one stands.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, String)> {
+        let kept = |(stratum, lowest): (&String, &Lowest)| {
+            lowest.kept.iter().map(|(_, key)| (stratum.clone(), key.clone())).collect::<Vec<_>>()
+        };
+        self.strata.iter().flat_map(kept).collect()
+    }
+
     /// The drawn rows by stratum and rank.
     #[must_use]
     pub fn finish(self) -> Vec<Drawn> {
@@ -291,6 +301,24 @@ mod tests {
             let mut shuffled: Vec<_> = frame.iter().collect();
             shuffled.sort_by_key(|(key, _)| rank(&shuffle.to_string(), key));
             prop_assert_eq!(drawn(shuffled, &sizes, &places, &seed), sample);
+        }
+
+        #[test]
+        fn a_draw_in_pieces_is_the_same_draw(
+            frame in frames(), size in 0..80u64, seed in "[0-9a-f]{64}", piece in 1..40usize,
+        ) {
+            let sizes = sizes(&frame);
+            let places = allocate(&sizes, size, 1);
+            let rows: Vec<_> = frame.iter().collect();
+            let mut kept = Vec::new();
+            for piece in rows.chunks(piece) {
+                let mut draw = Draw::begin(&seed, sizes.clone(), &places);
+                kept.iter().for_each(|(stratum, key): &(String, String)| draw.offer(stratum, key));
+                piece.iter().for_each(|(key, stratum)| draw.offer(stratum, key));
+                kept = draw.kept();
+            }
+            let kept = kept.iter().map(|(stratum, key)| (key, stratum));
+            prop_assert_eq!(drawn(kept, &sizes, &places, &seed), drawn(&frame, &sizes, &places, &seed));
         }
 
         #[test]

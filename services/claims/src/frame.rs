@@ -18,7 +18,11 @@
 //! hash: whoever has the file and the seed needs nothing else.
 
 use jiff::civil::Date;
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use sha2::{
+    Digest, Sha256,
+    digest::common::hazmat::{SerializableState, SerializedState},
+};
 use uuid::Uuid;
 
 use crate::{draw::Counts, quarter::Quarter};
@@ -148,6 +152,18 @@ pub struct Reading {
     rows: u64,
 }
 
+/// Where a reading stands, so that another process can go on from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// State of the hash.
+    hash: Vec<u8>,
+    lines: usize,
+    above: String,
+    last: String,
+    sizes: Counts,
+    rows: u64,
+}
+
 impl Default for Reading {
     fn default() -> Self {
         Self::begin()
@@ -167,6 +183,35 @@ impl Reading {
             sizes: Counts::new(),
             rows: 0,
         }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            hash: self.hash.serialize().to_vec(),
+            lines: self.lines,
+            above: self.above.clone(),
+            last: self.last.clone(),
+            sizes: self.sizes.clone(),
+            rows: self.rows,
+        }
+    }
+
+    /// Goes on where another stood; `None` when that is not the mark of one.
+    #[must_use]
+    pub fn resume(mark: Mark) -> Option<Self> {
+        let Mark { hash, lines, above, last, sizes, rows } = mark;
+        let hash = SerializedState::<Sha256>::try_from(hash.as_slice()).ok()?;
+        let hash = Sha256::deserialize(&hash).ok()?;
+        let header = if lines < HEADER_LINES { None } else { Some(header(&above).ok()?) };
+        Some(Self { hash, lines, above, header, last, sizes, rows })
+    }
+
+    /// The key of the last row; empty before the first.
+    #[must_use]
+    pub fn last(&self) -> &str {
+        &self.last
     }
 
     /// Takes the next line, its line feed included, and gives key and stratum when it is a row.
@@ -328,6 +373,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_file_read_in_pieces_by_several_is_the_same_file(
+            rows in proptest::collection::btree_map("[0-9]{4}R[0-9]{3}", "[A-D],[a-z]{1,9}", 1..40),
+            piece in 1..9usize,
+        ) {
+            let text = file(&rows);
+            let mut mark = Reading::begin().mark();
+            for lines in text.split_inclusive('\n').collect::<Vec<_>>().chunks(piece) {
+                let written = serde_json::to_string(&mark).unwrap();
+                let mut reading = Reading::resume(serde_json::from_str(&written).unwrap()).unwrap();
+                for line in lines {
+                    reading.take(line).unwrap();
+                }
+                mark = reading.mark();
+            }
+            prop_assert_eq!(Reading::resume(mark).unwrap().finish(), read(&text));
+        }
+
         #[test]
         fn one_changed_row_is_another_hash(
             mut rows in proptest::collection::btree_map("[0-9]{4}R[0-9]{3}", "[A-D],[a-z]{1,9}", 1..40),

@@ -18,6 +18,8 @@ mod dispute;
 mod eklaim;
 mod filing;
 mod follow_up;
+mod frame_work;
+mod issuance;
 mod issue;
 mod penalty;
 mod recovery;
@@ -45,7 +47,10 @@ use proto::{
 };
 use vocabulary::FacilityCode;
 
-pub(crate) use self::{coder::Coders, rule::Rules, submit::Submissions, verification::RuleSets};
+pub(crate) use self::{
+    coder::Coders, frame_work::FrameWork, issuance::Issuances, rule::Rules, submit::Submissions,
+    verification::RuleSets,
+};
 use crate::{
     accident as accidents, audit::Rules as AuditRules, clock, coder::Duty, dispute as disputes,
     filing as filings, follow_up as letters, grouper, grouping::Grouper, payment, special, stay as stays,
@@ -77,6 +82,7 @@ pub(crate) struct Policies {
 pub(crate) struct Seps {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) issuances: Batcher<Issuances>,
     pub(crate) membership: MembershipServiceClient<Upstream>,
     pub(crate) referral: ReferralServiceClient<Upstream>,
     pub(crate) accreditation: AccreditationServiceClient<Upstream>,
@@ -96,6 +102,8 @@ pub(crate) struct Claims {
 pub(crate) struct Audits {
     pub(crate) db: Db,
     pub(crate) policies: Arc<Policies>,
+    /// Rung when there is work on a frame.
+    pub(crate) wake: Arc<tokio::sync::Notify>,
 }
 
 /// Answers for letters between two SEPs.

@@ -13,7 +13,7 @@
 //! - [`coder`]: whether who coded it may
 //! - [`rules`]: what is known to lead to pending, and the tracers: sets of rules as data
 //! - [`life`], [`clock`]: which step is lawful when; the clocks
-//! - [`audit`], [`frame`], [`draw`], [`quarter`]: the audit of settled claims; [`accuracy`]: of their coding
+//! - [`audit`], [`frame`], [`frame_work`], [`draw`], [`quarter`]: the audit of settled claims; [`accuracy`]: of their coding
 //! - [`dispute`], [`work`]: disputes and their decision; who owes a step for how long
 //! - [`filing`], [`payment`], [`ledger`], [`reconcile`]: completeness, batches, double entry, reconciliation to zero
 //! - [`error`]: everything that can be refused; `grpc`: the methods; [`store`]: all SQL
@@ -35,6 +35,7 @@ pub mod error;
 pub mod filing;
 pub mod follow_up;
 pub mod frame;
+pub mod frame_work;
 pub mod grouper;
 pub mod grouping;
 mod grpc;
@@ -130,14 +131,24 @@ impl chassis::Service for Claims {
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);
         let accreditation = AccreditationServiceClient::new(start.upstream("accreditation")?);
+        let (issuances, issuing) = chassis::Batcher::new(db.clone(), grpc::Issuances, start.stop.clone());
         let seps = grpc::Seps {
             db: db.clone(),
             policies: policies.clone(),
+            issuances,
             membership: membership.clone(),
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             accreditation: accreditation.clone(),
         };
-        let audits = grpc::Audits { db: db.clone(), policies: policies.clone() };
+        let wake = Arc::new(tokio::sync::Notify::new());
+        let audits = grpc::Audits { db: db.clone(), policies: policies.clone(), wake: wake.clone() };
+        let frames = grpc::FrameWork {
+            db: db.clone(),
+            policies: policies.clone(),
+            piece: start.settings.audit_piece_rows.get().into(),
+            wake,
+        };
+        let framing = frames.run(start.stop.clone());
         let follow_ups = grpc::FollowUps { db: db.clone(), policies: policies.clone() };
         let approvals = grpc::Approvals { db: db.clone(), policies: policies.clone() };
         let rules = grpc::Rules { db: db.clone(), policies: policies.clone() };
@@ -162,6 +173,8 @@ impl chassis::Service for Claims {
             .serve(WorkServiceServer::new(claims.clone()))
             .serve(SettlementServiceServer::new(claims))
             .serve(AuditServiceServer::new(audits))
+            .task("audit-frames", framing)
+            .task("issuances", issuing)
             .task("submissions", submitting))
     }
 }

@@ -10,6 +10,8 @@ pub mod dispute;
 pub mod eklaim;
 pub mod filing;
 pub mod follow_up;
+pub mod frame_work;
+pub mod issuance;
 pub mod ledger;
 pub mod primary_payment;
 pub mod recovery;

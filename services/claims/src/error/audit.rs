@@ -23,6 +23,9 @@ pub enum Refused {
     /// No such frame.
     #[error("there is no such frame; check the id, or look for it with ListFrames")]
     NoFrame,
+    /// Being built, or drawn from.
+    #[error("the frame is being built or drawn from; wait until GetFrame shows no work, and repeat")]
+    FrameUnderWay,
     /// The instant of the seed has not come.
     #[error(
         "the instant of the seed has not come; draw with the value that the announced source publishes then"
@@ -87,6 +90,7 @@ impl From<Refused> for Problem {
             Refused::FrameExists(Some(frame_id)) => of(Reason::AuditFrameExists).with("frame_id", frame_id),
             Refused::FrameEmpty => of(Reason::AuditFrameEmpty),
             Refused::NoFrame => Self::not_found("audit frame", message),
+            Refused::FrameUnderWay => of(Reason::AuditFrameUnderWay),
             Refused::SeedNotYet(at) => of(Reason::AuditSeedNotYet).with("seed_at", at),
             Refused::SampleExists => of(Reason::AuditSampleExists),
             Refused::SampleMissing => of(Reason::AuditSampleMissing),

@@ -1,34 +1,30 @@
-//! Frames and samples: published, drawn from, read, exported.
+//! Frames and samples: asked for, read, exported. How they are made stands in [`super::frame_work`].
 
 use std::pin::Pin;
 
 use chassis::{Begun, Call, Fields, Mutation, RequestId, Write, page::Page, time};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use prost::Message as _;
 use proto::claims::v1 as pb;
-use sqlx::PgConnection;
 use tonic::Status;
 use uuid::Uuid;
-use vocabulary::Icd10;
 
 use super::{Audits, claim_read::claim_id as id, optional, sep::next};
 use crate::{
-    audit::Rules,
-    draw::{Counts, Draw, Drawn, allocate, list},
     error::{Error, audit::Refused},
-    frame::{Frame, Header, Kind, Mistake, Reading, line, pseudonym, sha256},
+    frame::{Header, Kind, Reading, line},
+    frame_work::{Place, Stage, Stopped},
     quarter::Quarter,
     store::{
         self,
-        audit_frame::{NewRows, Period, Row, Settled},
-        coding_review::Wanted,
+        audit_frame::{Period, Row},
+        frame_work::Work,
     },
 };
 
 type Parts = Pin<Box<dyn Stream<Item = Result<pb::ExportFrameResponse, Status>> + Send>>;
 
-/// Rows read or written at once: few enough that other calls need not wait long for the one thread of the service.
+/// Rows read at once: few enough that other calls need not wait long for the one thread of the service.
 const PAGE: i64 = 1000;
 
 impl Audits {
@@ -66,54 +62,41 @@ impl Audits {
         let mut fields = Fields::new();
         fields.require("seed_at", (from..=to).contains(&seed_at), format!("must lie from {from} to {to}"));
         fields.checked()?;
-        let known = store::audit_frame::of_quarter(write.connection(), kind as i16, &message.quarter).await?;
-        if known.is_some() {
-            return Err(Refused::FrameExists(known).into());
-        }
-
-        let frame_id = Uuid::now_v7();
-        let salt = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-        let period = period(quarter)?;
-        let rows = match kind {
-            Kind::Claims => add_claims(write.connection(), frame_id, &salt, period, rules).await?,
-            Kind::Hospitals => add_hospitals(write.connection(), frame_id, period, rules).await?,
-        };
-        if rows == 0 {
-            return Err(Refused::FrameEmpty.into());
-        }
-        let (size, minimum) = rules.sample(kind);
-        let header = Header { kind, quarter, policy: rules.effective_from, size, minimum, rows };
-        let whole = scan(write.connection(), frame_id, &header, |_, _| ()).await?;
-        let whole = whole.map_err(|_| Error::Unreadable("audit frame"))?;
-        let row = Row {
-            frame_id,
-            kind: kind as i16,
-            quarter: quarter.to_string(),
-            policy_from: rules.effective_from,
-            sample_size: signed(size),
-            stratum_minimum: signed(minimum),
-            row_count: signed(rows),
-            frame_hash: whole.hash,
-            salt,
-            published_at: call.received_at,
-            published_by: call.caller.to_string(),
+        let (number, quarter) = (kind as i16, quarter.to_string());
+        let mut work = Work {
+            frame_id: Uuid::now_v7(),
+            kind: number,
+            quarter,
+            salt: [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat(),
+            asked_by: call.caller.to_string(),
+            asked_at: call.received_at,
             seed_source: message.seed_source.clone(),
             seed_at,
-            draw: None,
+            seed: None,
+            stage: Stage::Gathering as i16,
+            rows_done: 0,
+            place: written(&Place::default())?,
+            stopped: None,
         };
-        store::audit_frame::create(write.connection(), &row, &whole.sizes).await?;
-        let event = pb::AuditFramePublished {
-            frame_id: frame_id.to_string(),
-            kind: message.kind,
-            quarter: row.quarter.clone(),
-            frame_hash: row.frame_hash.clone(),
-            rows: row.row_count,
-            seed_source: row.seed_source.clone(),
-            seed_at: seed_at.to_string(),
+        // First the work, then the frame: what is being published now is seen in the one or the other.
+        let asked = store::frame_work::build(write.connection(), &work).await?;
+        let known = store::audit_frame::of_quarter(write.connection(), number, &work.quarter).await?;
+        let Some(frame_id) = asked.filter(|_| known.is_none()) else {
+            let under_way = store::frame_work::of_quarter(write.connection(), number, &work.quarter).await?;
+            return Err(Refused::FrameExists(known.or(under_way)).into());
         };
-        write.emit(&event.frame_id, &event).await?;
-        let frame = Some(stored(&mut write, frame_id).await?);
-        Ok(write.commit(pb::PublishFrameResponse { frame }).await?)
+        if frame_id == work.frame_id {
+            let first = store::audit_frame::settled(write.connection(), period(&work)?, None, 1).await?;
+            if first.is_empty() {
+                return Err(Refused::FrameEmpty.into());
+            }
+        } else {
+            work = store::frame_work::get(write.connection(), frame_id).await?.ok_or(Refused::NoFrame)?;
+        }
+        let frame = Some(self.unpublished(&work)?);
+        let answer = write.commit(pb::PublishFrameResponse { frame }).await?;
+        self.wake.notify_one();
+        Ok(answer)
     }
 
     pub(super) async fn draw(
@@ -136,7 +119,11 @@ impl Audits {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        let row = store::audit_frame::lock(write.connection(), frame_id).await?.ok_or(Refused::NoFrame)?;
+        let row = store::audit_frame::lock(write.connection(), frame_id).await?;
+        let Some(row) = row else {
+            let under_way = store::frame_work::get(write.connection(), frame_id).await?;
+            return Err(under_way.map_or(Refused::NoFrame, |_| Refused::FrameUnderWay).into());
+        };
         if row.draw.is_some() {
             return Err(Refused::SampleExists.into());
         }
@@ -160,41 +147,30 @@ impl Audits {
         );
         fields.checked()?;
 
-        let sample = sample(write.connection(), &row, &header, &message.seed).await?;
-        let draw = store::audit_frame::Draw {
-            seed: message.seed.clone(),
-            seed_published_at: published_at,
-            drawn_at: call.received_at,
-            drawn_by: call.caller.to_string(),
-            drawn: signed(sample.len() as u64),
-            sample_hash: sha256(&list(&row.frame_hash, &message.seed, &sample)),
-        };
-        store::audit_frame::keep_sample(write.connection(), frame_id, &draw, &sample).await?;
-        match header.kind {
-            Kind::Claims => {
-                let ids: Vec<Uuid> = sample.iter().map(|_| Uuid::now_v7()).collect();
-                let registered =
-                    store::audit::register(write.connection(), frame_id, &ids, call.received_at).await?;
-                if registered != ids.len() as u64 {
-                    return Err(Error::Unreadable("audit sample"));
-                }
-            }
-            Kind::Hospitals => {
-                want_reviews(&mut write, frame_id, &header, rules, &draw.seed, &sample).await?
-            }
-        }
-        let event = pb::AuditSampleDrawn {
-            frame_id: frame_id.to_string(),
-            kind: row.kind.into(),
+        let place = Place { reading: Some(begun(&header)?.mark()), ..Place::default() };
+        let work = Work {
+            frame_id,
+            kind: row.kind,
             quarter: row.quarter.clone(),
-            frame_hash: row.frame_hash.clone(),
-            seed: draw.seed.clone(),
-            drawn: draw.drawn,
-            sample_hash: draw.sample_hash.clone(),
+            salt: row.salt.clone(),
+            asked_by: call.caller.to_string(),
+            asked_at: call.received_at,
+            seed_source: row.seed_source.clone(),
+            seed_at: row.seed_at,
+            seed: Some((message.seed, published_at)),
+            stage: Stage::Drawing as i16,
+            rows_done: 0,
+            place: written(&place)?,
+            stopped: None,
         };
-        write.emit(&event.frame_id, &event).await?;
-        let frame = Some(stored(&mut write, frame_id).await?);
-        Ok(write.commit(pb::DrawSampleResponse { frame }).await?)
+        if !store::frame_work::draw(write.connection(), &work).await? {
+            return Err(Refused::FrameUnderWay.into());
+        }
+        let strata = store::audit_frame::strata(write.connection(), frame_id).await?;
+        let frame = Some(shown(&row, strata, Some(&work)));
+        let answer = write.commit(pb::DrawSampleResponse { frame }).await?;
+        self.wake.notify_one();
+        Ok(answer)
     }
 
     pub(super) async fn frame(
@@ -202,9 +178,23 @@ impl Audits {
         _call: &Call,
         message: pb::GetFrameRequest,
     ) -> Result<pb::GetFrameResponse, Error> {
-        let row = self.frame_named(&message.frame_id).await?;
-        let strata = store::audit_frame::strata(&self.db.pool, row.frame_id).await?;
-        Ok(pb::GetFrameResponse { frame: Some(shown(&row, strata)) })
+        let mut fields = Fields::new();
+        let Some(frame_id) = id(&mut fields, "frame_id", &message.frame_id) else {
+            return Err(fields.into());
+        };
+        let pool = &self.db.pool;
+        // First the work: when it ends between the two, the frame shows what it came to.
+        let work = store::frame_work::get(pool, frame_id).await?;
+        let frame = match (store::audit_frame::get(pool, frame_id).await?, work) {
+            (Some(row), work) => {
+                let work = work.filter(|_| row.draw.is_none());
+                let strata = store::audit_frame::strata(pool, frame_id).await?;
+                shown(&row, strata, work.filter(|work| work.seed.is_some()).as_ref())
+            }
+            (None, Some(work)) => self.unpublished(&work)?,
+            (None, None) => return Err(Refused::NoFrame.into()),
+        };
+        Ok(pb::GetFrameResponse { frame: Some(frame) })
     }
 
     pub(super) async fn frames(
@@ -224,7 +214,7 @@ impl Audits {
         let pool = &self.db.pool;
         let mut rows = store::audit_frame::list(pool, kind, quarter.as_deref(), after, page.size + 1).await?;
         let next_page_token = next(&mut rows, page.size, |row| row.frame_id.to_string());
-        let frames = rows.iter().map(|row| shown(row, Vec::new())).collect();
+        let frames = rows.iter().map(|row| shown(row, Vec::new(), None)).collect();
         Ok(pb::ListFramesResponse { frames, next_page_token })
     }
 
@@ -252,7 +242,15 @@ impl Audits {
         message: pb::GetSampleRequest,
     ) -> Result<pb::GetSampleResponse, Error> {
         let row = self.frame_named(&message.frame_id).await?;
-        let draw = row.draw.ok_or(Refused::SampleMissing)?;
+        let Some(draw) = row.draw else {
+            let work = store::frame_work::get(&self.db.pool, row.frame_id).await?;
+            return Err(match work {
+                Some(work) if work.stopped == Some(Stopped::Altered as i16) => Refused::FrameAltered,
+                Some(work) if work.stopped.is_none() => Refused::FrameUnderWay,
+                _ => Refused::SampleMissing,
+            }
+            .into());
+        };
         let sample = store::audit_frame::sample(&self.db.pool, row.frame_id).await?;
         let rows = sample.into_iter().zip(1..).map(|(drawn, place)| pb::AuditSampleRow {
             place,
@@ -268,7 +266,31 @@ impl Audits {
     pub(super) async fn frame_named(&self, given: &str) -> Result<Row, Error> {
         let mut fields = Fields::new();
         let Some(frame_id) = id(&mut fields, "frame_id", given) else { return Err(fields.into()) };
-        Ok(store::audit_frame::get(&self.db.pool, frame_id).await?.ok_or(Refused::NoFrame)?)
+        if let Some(row) = store::audit_frame::get(&self.db.pool, frame_id).await? {
+            return Ok(row);
+        }
+        let under_way = store::frame_work::get(&self.db.pool, frame_id).await?;
+        Err(under_way.map_or(Refused::NoFrame, |_| Refused::FrameUnderWay).into())
+    }
+
+    /// A frame that is being built, for the wire.
+    fn unpublished(&self, work: &Work) -> Result<pb::AuditFrame, Error> {
+        let kind = Kind::of(work.kind).ok_or(Error::Unreadable("audit frame"))?;
+        let rules = self.policies.audit.on(quarter(work)?.last())?;
+        let (size, minimum) = rules.sample(kind);
+        Ok(pb::AuditFrame {
+            frame_id: work.frame_id.to_string(),
+            kind: work.kind.into(),
+            quarter: work.quarter.clone(),
+            policy_version: rules.effective_from.to_string(),
+            sample_size: signed(size),
+            stratum_minimum: signed(minimum),
+            published_by: work.asked_by.clone(),
+            seed_source: work.seed_source.clone(),
+            seed_at: Some(time::to_proto(work.seed_at)),
+            work: Some(shown_work(work)),
+            ..pb::AuditFrame::default()
+        })
     }
 }
 
@@ -287,13 +309,32 @@ fn whole_seconds(fields: &mut Fields, given: Option<&prost_types::Timestamp>) ->
 }
 
 /// Counts are far below what a column holds.
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn period(quarter: Quarter) -> Result<Period, Error> {
+pub(super) fn quarter(work: &Work) -> Result<Quarter, Error> {
+    Quarter::parse(&work.quarter).map_err(|_| Error::Unreadable("audit frame"))
+}
+
+pub(super) fn period(work: &Work) -> Result<Period, Error> {
+    let quarter = quarter(work)?;
     let start = |day| time::start_of(day).ok_or(Error::Unreadable("quarter"));
     Ok(Period { from: start(quarter.first())?, before: start(quarter.end())? })
+}
+
+/// A place as it is stored.
+pub(super) fn written(place: &Place) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(place).map_err(|_| Error::Unreadable("work on an audit frame"))
+}
+
+/// The file of a frame, read until above its rows.
+pub(super) fn begun(header: &Header) -> Result<Reading, Error> {
+    let mut reading = Reading::begin();
+    for line in header.text().split_inclusive('\n') {
+        reading.take(line).map_err(|_| Error::Unreadable("audit frame"))?;
+    }
+    Ok(reading)
 }
 
 /// What stands above the rows of a stored frame.
@@ -309,157 +350,24 @@ fn header(row: &Row) -> Result<Header, Error> {
     })
 }
 
-/// Reads the file of a frame as it would be exported, and shows each row, stratum first.
-async fn scan(
-    connection: &mut PgConnection,
-    frame_id: Uuid,
-    header: &Header,
-    mut each: impl FnMut(&str, &str),
-) -> Result<Result<Frame, Mistake>, Error> {
-    let mut reading = Reading::begin();
-    for line in header.text().split_inclusive('\n') {
-        if let Err(mistake) = reading.take(line) {
-            return Ok(Err(mistake));
-        }
-    }
-    let mut after = String::new();
-    loop {
-        let rows = store::audit_frame::rows(&mut *connection, frame_id, &after, PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(reading.finish()) };
-        after.clone_from(last);
-        for (key, stratum) in &rows {
-            if let Err(mistake) = reading.take(&line(key, stratum)) {
-                return Ok(Err(mistake));
-            }
-            each(stratum, key);
-        }
-    }
-}
-
-/// Writes a row for each claim that became paid in a period, and gives how many they are.
-async fn add_claims(
-    connection: &mut PgConnection,
-    frame_id: Uuid,
-    salt: &[u8],
-    period: Period,
-    rules: &Rules,
-) -> Result<u64, Error> {
-    let mut count = 0;
-    let mut after = None;
-    loop {
-        let settled = store::audit_frame::settled(connection, period, after, PAGE).await?;
-        let Some(last) = settled.last() else { return Ok(count) };
-        after = Some((last.paid_at, last.claim_id));
-        let mut rows = NewRows::default();
-        for claim in &settled {
-            rows.keys.push(pseudonym(salt, claim.claim_id));
-            rows.strata.push(claim_stratum(rules, claim)?);
-            rows.claims.push(Some(claim.claim_id));
-        }
-        store::audit_frame::add_rows(connection, frame_id, &rows).await?;
-        count += rows.keys.len() as u64;
-    }
-}
-
-fn claim_stratum(rules: &Rules, claim: &Settled) -> Result<String, Error> {
-    let unreadable = || Error::Unreadable("claim");
-    let letter = letter(&claim.letter)?;
-    let data =
-        claim.data.as_deref().map(pb::ClaimData::decode).and_then(Result::ok).ok_or_else(unreadable)?;
-    let grouping =
-        claim.grouping.as_deref().map(pb::Grouping::decode).and_then(Result::ok).ok_or_else(unreadable)?;
-    let primary = Icd10::parse(&data.primary_diagnosis).map_err(|_| unreadable())?;
-    rules
-        .claim_stratum(&letter.hospital_class, &letter.province_code, grouping.severity, &primary)
-        .ok_or_else(unreadable)
-}
-
-fn letter(encoded: &[u8]) -> Result<pb::Sep, Error> {
-    pb::Sep::decode(encoded).map_err(|_| Error::Unreadable("SEP"))
-}
-
-/// Writes a row for each hospital with a claim that became paid in a period, and gives how many they are.
-async fn add_hospitals(
-    connection: &mut PgConnection,
-    frame_id: Uuid,
-    period: Period,
-    rules: &Rules,
-) -> Result<u64, Error> {
-    let mut rows = NewRows::default();
-    for (facility_code, encoded) in store::audit_frame::hospitals(connection, period).await? {
-        let letter = letter(&encoded)?;
-        let stratum = rules.hospital_stratum(&letter.hospital_class, &letter.province_code);
-        rows.keys.push(facility_code);
-        rows.strata.push(stratum.ok_or(Error::Unreadable("SEP"))?);
-        rows.claims.push(None);
-    }
-    store::audit_frame::add_rows(connection, frame_id, &rows).await?;
-    Ok(rows.keys.len() as u64)
-}
-
-/// Draws from a stored frame, if its rows are still those that were published.
-async fn sample(
-    connection: &mut PgConnection,
-    row: &Row,
-    header: &Header,
-    seed: &str,
-) -> Result<Vec<Drawn>, Error> {
-    let strata = store::audit_frame::strata(&mut *connection, row.frame_id).await?;
-    let sizes: Counts = strata.into_iter().map(|(name, size, _)| (name, size.unsigned_abs())).collect();
-    let places = allocate(&sizes, header.size, header.minimum);
-    let mut draw = Draw::begin(seed, sizes.clone(), &places);
-    let whole = scan(connection, row.frame_id, header, |stratum, key| draw.offer(stratum, key)).await?;
-    match whole {
-        Ok(whole) if whole.hash == row.frame_hash && whole.sizes == sizes => Ok(draw.finish()),
-        _ => Err(Refused::FrameAltered.into()),
-    }
-}
-
-/// Draws the claims of the drawn hospitals whose coding is reviewed, by the same seed and the same rank: the key is the id
-/// of the claim, which those who may see it can list.
-async fn want_reviews(
-    write: &mut Write,
-    frame_id: Uuid,
-    header: &Header,
-    rules: &Rules,
-    seed: &str,
-    sample: &[Drawn],
-) -> Result<(), Error> {
-    let period = period(header.quarter)?;
-    let facilities: Vec<String> = sample.iter().map(|hospital| hospital.key.clone()).collect();
-    let places: Counts = facilities.iter().map(|code| (code.clone(), rules.claims_each())).collect();
-    let mut draw = Draw::begin(seed, Counts::new(), &places);
-    let mut after = Uuid::nil();
-    loop {
-        let claims =
-            store::audit_frame::claims_of(write.connection(), period, &facilities, after, PAGE).await?;
-        let Some((last, _)) = claims.last() else { break };
-        after = *last;
-        for (claim_id, facility_code) in claims {
-            draw.offer(&facility_code, &claim_id.to_string());
-        }
-    }
-    let mut wanted: Vec<Wanted> = Vec::new();
-    for drawn in draw.finish() {
-        let place = match wanted.last() {
-            Some(before) if before.facility_code == drawn.stratum => before.place + 1,
-            _ => 1,
-        };
-        let claim_id = Uuid::try_parse(&drawn.key).map_err(|_| Error::Unreadable("claim"))?;
-        wanted.push(Wanted { facility_code: drawn.stratum, place, claim_id });
-    }
-    Ok(store::coding_review::register(write.connection(), frame_id, &wanted).await?)
-}
-
 /// The frame as it was just written, for the wire: read again, so that the answer is what others read later.
-async fn stored(write: &mut Write, frame_id: Uuid) -> Result<pb::AuditFrame, Error> {
+pub(super) async fn stored(write: &mut Write, frame_id: Uuid) -> Result<pb::AuditFrame, Error> {
     let row = store::audit_frame::get(write.connection(), frame_id).await?.ok_or(Refused::NoFrame)?;
-    Ok(shown(&row, store::audit_frame::strata(write.connection(), frame_id).await?))
+    Ok(shown(&row, store::audit_frame::strata(write.connection(), frame_id).await?, None))
+}
+
+fn shown_work(work: &Work) -> pb::AuditFrameWork {
+    pb::AuditFrameWork {
+        stage: work.stage.into(),
+        rows_done: work.rows_done,
+        stopped: work.stopped.unwrap_or_default().into(),
+    }
 }
 
 /// A frame for the wire.
-fn shown(row: &Row, strata: Vec<(String, i64, i64)>) -> pb::AuditFrame {
+fn shown(row: &Row, strata: Vec<(String, i64, i64)>, work: Option<&Work>) -> pb::AuditFrame {
     pb::AuditFrame {
+        work: work.map(shown_work),
         frame_id: row.frame_id.to_string(),
         kind: row.kind.into(),
         quarter: row.quarter.clone(),

@@ -1,9 +1,10 @@
 //! What a SEP rests on beside the answers of other systems: a letter of an earlier SEP, approvals, the first SEP of an
 //! accident. Most SEPs cite none of it, and then nothing is asked of the database.
 
-use chassis::{Call, Write};
+use chassis::Call;
 use jiff::civil::Date;
 use proto::claims::v1 as pb;
+use sqlx::PgConnection;
 use uuid::Uuid;
 use vocabulary::{ReferralNumber, SepNumber};
 
@@ -31,7 +32,7 @@ pub(super) struct Cited {
     approvals: Vec<Uuid>,
     /// What speaks against the SEP if another uses these approvals first.
     if_taken: Vec<Refusal>,
-    accident_on: Option<Date>,
+    pub(super) accident_on: Option<Date>,
 }
 
 impl Cited {
@@ -40,22 +41,28 @@ impl Cited {
         pb::Sep { approval_ids: self.approvals.iter().map(Uuid::to_string).collect(), ..letter }
     }
 
+    /// Whether the SEP changes a letter or an approval, which another transaction may hold.
+    pub(super) fn is_taken(&self) -> bool {
+        self.follow_up.is_some() || !self.approvals.is_empty()
+    }
+
     /// Marks what is cited as used by the SEP, in its transaction; tells what another SEP used meanwhile. The transaction is
     /// then to be dropped.
-    pub(super) async fn take(&self, write: &mut Write, sep_number: &str) -> Result<Vec<Refusal>, Error> {
+    pub(super) async fn take(
+        &self,
+        connection: &mut PgConnection,
+        sep_number: &str,
+    ) -> Result<Vec<Refusal>, sqlx::Error> {
         let mut refusals = Vec::new();
         if let Some((number, version)) = &self.follow_up
-            && !store::follow_up::take(write.connection(), number, *version, sep_number).await?
+            && !store::follow_up::take(connection, number, *version, sep_number).await?
         {
             refusals.push(Refusal::FollowUpNotUsable(vec![NotUsable::Changed]));
         }
         if !self.approvals.is_empty()
-            && !store::sep_approval::take(write.connection(), &self.approvals, sep_number).await?
+            && !store::sep_approval::take(connection, &self.approvals, sep_number).await?
         {
             refusals.extend(self.if_taken.iter().cloned());
-        }
-        if let Some(occurred_on) = self.accident_on {
-            store::sep_life::note_accident(write.connection(), sep_number, occurred_on).await?;
         }
         Ok(refusals)
     }

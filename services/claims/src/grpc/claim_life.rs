@@ -314,23 +314,7 @@ impl Claims {
             let claim = Some(self.shown(&mut write, &row, call).await?);
             Ok(write.commit(pb::GroupClaimResponse { claim }).await?)
         };
-        Box::pin(self.once(&mutation, write)).await
-    }
-
-    /// The stored answer of a mutation, or what its write comes to. Where that refuses, the same call may have come another
-    /// way and been done since the answer was looked for.
-    pub(super) async fn once<R: Message + Default>(
-        &self,
-        mutation: &Mutation,
-        write: impl Future<Output = Result<R, Error>>,
-    ) -> Result<R, Error> {
-        if let Some(answer) = mutation.replayed(&self.db).await? {
-            return Ok(answer);
-        }
-        match write.await {
-            Err(refused) => mutation.replayed(&self.db).await?.ok_or(refused),
-            done => done,
-        }
+        Box::pin(mutation.once(&self.db, write)).await
     }
 
     /// The claim as it is now, if the step is lawful.
@@ -370,7 +354,7 @@ impl Claims {
             let claim = Some(self.shown(&mut write, &row, call).await?);
             Ok(write.commit(pb::FinaliseClaimResponse { claim }).await?)
         };
-        Box::pin(self.once(&mutation, write)).await
+        Box::pin(mutation.once(&self.db, write)).await
     }
 
     /// Refuses a claim whose coder may not code here today, where a certificate is asked for.

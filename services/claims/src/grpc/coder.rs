@@ -65,36 +65,36 @@ impl Coders {
             return Err(fields.into());
         };
         let mutation = Mutation::new(call, &message, request_id);
-        if let Some(answer) = mutation.replayed(&self.db).await? {
-            return Ok(answer);
-        }
-        self.is_referral_level(call, &facility).await?;
-        let mut write = match mutation.begin(&self.db).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
+        let write = async {
+            self.is_referral_level(call, &facility).await?;
+            let mut write = match mutation.begin(&self.db).await? {
+                Begun::Replayed(answer) => return Ok(answer),
+                Begun::Fresh(write) => write,
+            };
+            let row = Row {
+                certificate_id: Uuid::now_v7(),
+                certificate_number: Masked::new(number),
+                coder_nik: Masked::new(nik.expose().to_owned()),
+                registered_at: call.received_at,
+                revoke_note: Masked::default(),
+                certificate: Certificate {
+                    facility_code: facility.as_str().to_owned(),
+                    valid_from: from,
+                    valid_to: to,
+                    revoked_on: None,
+                },
+            };
+            store::coder::register(write.connection(), &row).await?;
+            let event = pb::CoderRegistered {
+                certificate_id: row.certificate_id.to_string(),
+                facility_code: row.certificate.facility_code.clone(),
+                valid_from: from.to_string(),
+                valid_to: to.to_string(),
+            };
+            write.emit(&event.certificate_id, &event).await?;
+            Ok(write.commit(pb::RegisterCoderResponse { certificate: Some(view(&row)) }).await?)
         };
-        let row = Row {
-            certificate_id: Uuid::now_v7(),
-            certificate_number: Masked::new(number),
-            coder_nik: Masked::new(nik.expose().to_owned()),
-            registered_at: call.received_at,
-            revoke_note: Masked::default(),
-            certificate: Certificate {
-                facility_code: facility.as_str().to_owned(),
-                valid_from: from,
-                valid_to: to,
-                revoked_on: None,
-            },
-        };
-        store::coder::register(write.connection(), &row).await?;
-        let event = pb::CoderRegistered {
-            certificate_id: row.certificate_id.to_string(),
-            facility_code: row.certificate.facility_code.clone(),
-            valid_from: from.to_string(),
-            valid_to: to.to_string(),
-        };
-        write.emit(&event.certificate_id, &event).await?;
-        Ok(write.commit(pb::RegisterCoderResponse { certificate: Some(view(&row)) }).await?)
+        Box::pin(mutation.once(&self.db, write)).await
     }
 
     /// Coders of claims work at referral-level facilities, which is what is counted.

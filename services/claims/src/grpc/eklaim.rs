@@ -58,7 +58,7 @@ impl Claims {
             let claim = Some(self.shown(&mut write, &row, call).await?);
             Ok(write.commit(pb::ReeditClaimResponse { claim }).await?)
         };
-        Box::pin(self.once(&mutation, write)).await
+        Box::pin(mutation.once(&self.db, write)).await
     }
 
     async fn withdraw(

@@ -1,14 +1,14 @@
-//! How a SEP is issued: the request is read, membership, referral and accreditation are asked at the same time, the
-//! domain judges, and one transaction writes the SEP with the answers.
+//! How a SEP is issued: the request is read, membership, referral and accreditation are asked at the same time, and the
+//! domain judges. How it is written then, with the answers, stands in [`super::issuance`].
 
-use chassis::{Begun, Call, Fields, Mutation, Problem, RequestId, time};
+use chassis::{Call, Fields, Mutation, Problem, RequestId, time};
 use jiff::{Timestamp, civil::Date};
 use prost::{Message, Name};
 use proto::{accreditation::v1 as siaf, claims::v1 as pb, membership::v1 as master, referral::v1 as sisrute};
 use tonic::{Code, Status};
 use vocabulary::{CareClass, FacilityCode, FollowUpNumber, Icd10, MemberId, Poli, ReferralNumber};
 
-use super::{Policies, Seps, optional, optional_text, sep, sep_fields, visit};
+use super::{Policies, Seps, issuance::Judged, optional, optional_text, sep_fields, visit};
 use crate::{
     episode::Care,
     error::Error,
@@ -41,14 +41,20 @@ impl Seps {
         call: &Call,
         message: pb::IssueSepRequest,
     ) -> Result<pb::IssueSepResponse, Status> {
-        let mut asked = read(call, &message, &self.policies)?;
+        let asked = read(call, &message, &self.policies)?;
         let mutation = Mutation::new(call, &message, asked.request_id.clone());
+        let write = async {
+            let judged = Box::pin(self.judged(call, asked)).await?;
+            self.issuances.write(call.clone(), mutation.clone(), judged).await
+        };
         // Asked again, the others might answer otherwise than when the SEP was issued.
-        if let Some(answer) = mutation.replayed(&self.db).await? {
-            return Ok(answer);
-        }
+        Ok(Box::pin(mutation.once(&self.db, write)).await?)
+    }
+
+    /// The SEP with what the others answered, if nothing speaks against it.
+    async fn judged(&self, call: &Call, mut asked: Asked) -> Result<Judged, Error> {
         if is_in_future(asked.wanted.service_date, call.today) {
-            return Err(Error::ServiceDateInFuture(call.today).into());
+            return Err(Error::ServiceDateInFuture(call.today));
         }
         let mut cited = Box::pin(self.cited(&mut asked)).await?;
         let told = Box::pin(self.ask(call, &asked)).await?;
@@ -57,51 +63,28 @@ impl Seps {
         refusals.extend(Box::pin(self.judge_cited(call, rules, &asked, &told, &mut cited)).await?);
         let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
         let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
-        refusals.extend(open.map_err(Error::from)?.map(Refusal::Exists));
+        refusals.extend(open?.map(Refusal::Exists));
         refusals.extend(self.judge_stays(&asked).await?);
         refusals.extend(self.judge_visit(&asked).await?);
         if !refusals.is_empty() {
-            // The same call, sent twice, may have issued the SEP since it was looked for above.
-            return match mutation.replayed(&self.db).await? {
-                Some(answer) => Ok(answer),
-                None => Err(Error::SepRefused(refusals).into()),
-            };
+            return Err(Error::SepRefused(refusals));
         }
 
-        let mut write = match mutation.begin(&self.db).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
         let letter = complete(asked.letter, &told, call.received_at);
         let letter = self.with_penalty(cited.approved(letter), &told)?;
-        let evidence = evidence(&told, call.received_at);
-        let new = store::sep::New {
-            facility_code: asked.facility.as_str(),
+        let new = store::issuance::New {
+            facility_code: asked.facility.as_str().to_owned(),
             member_id: member,
             service_date: day,
             care_type: i16::try_from(letter.care_type).unwrap_or_default(),
-            clinic: &asked.clinic,
+            clinic: asked.clinic,
             emergency: asked.wanted.emergency,
             issued_at: call.received_at,
+            accident_on: cited.accident_on,
             letter: letter.encode_to_vec(),
+            evidence: evidence(&told, call.received_at),
         };
-        let issued = store::sep::issue(write.connection(), &new, &evidence).await.map_err(Error::from)?;
-        let Some(sep_number) = issued else {
-            // Another call with another request_id was faster by a moment.
-            drop(write);
-            let open =
-                store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
-            let number = open.map_err(Error::from)?.unwrap_or_default();
-            return Err(Error::SepRefused(vec![Refusal::Exists(number)]).into());
-        };
-        let taken_meanwhile = cited.take(&mut write, &sep_number).await?;
-        if !taken_meanwhile.is_empty() {
-            return Err(Error::SepRefused(taken_meanwhile).into());
-        }
-        let evidence: Vec<_> = evidence.into_iter().map(sep::evidence).collect();
-        write.emit(&sep_number, &event(&letter, &sep_number, &evidence)).await?;
-        let sep = pb::Sep { sep_number, evidence, ..letter };
-        Ok(write.commit(pb::IssueSepResponse { sep: Some(sep) }).await?)
+        Ok(Judged::new(new, letter, cited))
     }
 
     /// Asks the three at the same time.
@@ -378,27 +361,5 @@ fn kept<M: Message + Name>(
         answered_at: answered_at.and_then(time::from_proto).unwrap_or(received_at),
         answer_type: M::full_name(),
         answer: answer.encode_to_vec(),
-    }
-}
-
-fn event(letter: &pb::Sep, sep_number: &str, evidence: &[pb::Evidence]) -> pb::SepIssued {
-    let bare =
-        |kept: &pb::Evidence| pb::Evidence { answer_type: String::new(), answer: Vec::new(), ..kept.clone() };
-    pb::SepIssued {
-        sep_number: sep_number.to_owned(),
-        facility_code: letter.facility_code.clone(),
-        member_id: letter.member_id.clone(),
-        care_type: letter.care_type,
-        entry: letter.entry,
-        poli_code: letter.poli_code.clone(),
-        service_date: letter.service_date.clone(),
-        referral_number: letter.referral_number.clone(),
-        segment: letter.segment.clone(),
-        entitled_class: letter.entitled_class,
-        province_code: letter.province_code.clone(),
-        hospital_class: letter.hospital_class.clone(),
-        evidence: evidence.iter().map(bare).collect(),
-        follow_up_number: letter.follow_up_number.clone(),
-        based_on_sep_number: letter.based_on_sep_number.clone(),
     }
 }

@@ -208,6 +208,7 @@ impl Submissions {
         }
         let mut events = Vec::new();
         if was.asked.is_some() {
+            row.came_back_at = Some(call.received_at);
             let event = came_back(&row, was, call);
             events.push(Event::new(&event.claim_id, &event));
         }

@@ -1,5 +1,7 @@
 //! Frames, their rows, and what was drawn from them.
 
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
@@ -95,6 +97,8 @@ macro_rules! frame {
 pub struct Settled {
     /// Claim.
     pub claim_id: Uuid,
+    /// Facility.
+    pub facility_code: String,
     /// When it became paid.
     pub paid_at: Timestamp,
     /// Coded episode.
@@ -121,23 +125,22 @@ pub async fn settled(
     after: Option<(Timestamp, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Settled>, sqlx::Error> {
-    let (after_time, after_claim) = after.unwrap_or((Timestamp::MIN, Uuid::nil()));
+    let (after_time, after_claim) = after.unwrap_or((period.from, Uuid::nil()));
     let rows = sqlx::query!(
-        "select s.claim_id, s.taken_at, c.data, c.grouping, p.letter
+        "select s.claim_id, s.taken_at, c.facility_code, c.data, c.grouping, p.letter
          from claim_step s join claim c using (claim_id) join sep p using (sep_number)
-         where s.state = 9 and s.taken_at >= $1 and s.taken_at < $2
-           and ($3::timestamptz is null or (s.taken_at, s.claim_id) > ($3, $4))
-         order by s.taken_at, s.claim_id limit $5",
-        period.from.to_sqlx(),
-        period.before.to_sqlx(),
-        after.map(|_| after_time.to_sqlx()) as Option<jiff_sqlx::Timestamp>,
+         where s.state = 9 and (s.taken_at, s.claim_id) > ($1, $2) and s.taken_at < $3
+         order by s.taken_at, s.claim_id limit $4",
+        after_time.to_sqlx(),
         after_claim,
+        period.before.to_sqlx(),
         limit,
     )
     .fetch_all(connection)
     .await?;
     let settled = rows.into_iter().map(|row| Settled {
         claim_id: row.claim_id,
+        facility_code: row.facility_code,
         paid_at: row.taken_at.to_jiff(),
         data: row.data,
         grouping: row.grouping,
@@ -146,48 +149,29 @@ pub async fn settled(
     Ok(settled.collect())
 }
 
-/// Hospitals with a claim that became paid in a period, each with the letter of the last of them.
-pub async fn hospitals(
-    connection: &mut PgConnection,
-    period: Period,
-) -> Result<Vec<(String, Vec<u8>)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select distinct on (c.facility_code) c.facility_code, p.letter
-         from claim_step s join claim c using (claim_id) join sep p using (sep_number)
-         where s.state = 9 and s.taken_at >= $1 and s.taken_at < $2
-         order by c.facility_code, s.taken_at desc, s.claim_id desc",
-        period.from.to_sqlx(),
-        period.before.to_sqlx(),
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.facility_code, row.letter)).collect())
-}
-
-/// The next claims of some hospitals that became paid in a period, in the order of their ids.
+/// The next claims of a hospital that became paid in a period, in the order of their ids.
 pub async fn claims_of(
     connection: &mut PgConnection,
     period: Period,
-    facilities: &[String],
+    facility_code: &str,
     after: Uuid,
     limit: i64,
-) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select c.claim_id, c.facility_code
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select c.claim_id
          from claim c
-         where c.facility_code = any($3) and c.claim_id > $4
+         where c.facility_code = $3 and c.claim_id > $4
            and exists (select from claim_step s where s.claim_id = c.claim_id and s.state = 9
                        and s.taken_at >= $1 and s.taken_at < $2)
          order by c.claim_id limit $5",
         period.from.to_sqlx(),
         period.before.to_sqlx(),
-        facilities,
+        facility_code,
         after,
         limit,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.claim_id, row.facility_code)).collect())
+    .await
 }
 
 /// The frame of this kind of a quarter.
@@ -209,7 +193,7 @@ pub struct NewRows {
     /// Strata.
     pub strata: Vec<String>,
     /// The claims behind the keys.
-    pub claims: Vec<Option<Uuid>>,
+    pub claims: Vec<Uuid>,
 }
 
 /// Writes rows of a frame.
@@ -224,11 +208,37 @@ pub async fn add_rows(
         frame_id,
         &rows.keys,
         &rows.strata,
-        &rows.claims as &[Option<Uuid>],
+        &rows.claims,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Writes rows of a frame that may stand there already; the stratum is then the new one.
+pub async fn put_rows(
+    connection: &mut PgConnection,
+    frame_id: Uuid,
+    rows: &BTreeMap<String, String>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into audit_frame_row (frame_id, key, stratum)
+         select $1, r.key, r.stratum from unnest($2::text[], $3::text[]) as r (key, stratum)
+         on conflict (frame_id, key) do update set stratum = excluded.stratum",
+        frame_id,
+        &rows.keys().cloned().collect::<Vec<_>>(),
+        &rows.values().cloned().collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many rows a frame has.
+pub async fn count(connection: &mut PgConnection, frame_id: Uuid) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from audit_frame_row where frame_id = $1"#, frame_id)
+        .fetch_one(connection)
+        .await
 }
 
 /// The next rows of a frame, by key: key and stratum.

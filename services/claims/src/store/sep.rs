@@ -1,30 +1,9 @@
-//! SEPs, their numbers and their evidence.
+//! SEPs and their evidence. How they get their numbers stands in [`super::issuance`].
 
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
-
-/// A SEP to be written.
-#[derive(Debug)]
-pub struct New<'a> {
-    /// Facility.
-    pub facility_code: &'a str,
-    /// Member.
-    pub member_id: Uuid,
-    /// Day of service.
-    pub service_date: Date,
-    /// Kind of care, its number in the contract.
-    pub care_type: i16,
-    /// Clinic, empty for in-patient care.
-    pub clinic: &'a str,
-    /// Whether it is an emergency.
-    pub emergency: bool,
-    /// When it is issued.
-    pub issued_at: Timestamp,
-    /// The letter, encoded.
-    pub letter: Vec<u8>,
-}
 
 /// An answer a SEP rests on.
 #[derive(Debug, Clone)]
@@ -64,57 +43,6 @@ pub struct Row {
     pub letter: Vec<u8>,
     /// Its version, from 1.
     pub version: i32,
-}
-
-/// Gives the SEP a number and writes it with its evidence, in one statement. `None` when the member has an open SEP for
-/// this facility, day and clinic; the transaction is then to be dropped, for the number is spent in it.
-pub async fn issue(
-    connection: &mut PgConnection,
-    new: &New<'_>,
-    evidence: &[Evidence],
-) -> Result<Option<String>, sqlx::Error> {
-    let column =
-        |of: fn(&Evidence) -> &String| evidence.iter().map(|e| of(e).clone()).collect::<Vec<String>>();
-    let answered_at: Vec<jiff_sqlx::Timestamp> = evidence.iter().map(|e| e.answered_at.to_sqlx()).collect();
-    let answers: Vec<Vec<u8>> = evidence.iter().map(|e| e.answer.clone()).collect();
-    sqlx::query_scalar!(
-        r#"with counter as (
-               insert into sep_counter as c (facility_code, month, last)
-               values ($1, date_trunc('month', $3::date)::date, 1)
-               on conflict (facility_code, month) do update set last = c.last + 1
-               returning last
-           ), issued as (
-               insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency,
-                                issued_at, letter)
-               select $1 || to_char($3::date, 'MMYY') || 'V' || lpad(last::text, 6, '0'),
-                      $1, $2, $3, $4, $5, $6, $7, $8
-               from counter
-               on conflict (member_id, facility_code, service_date, clinic) where cancelled_at is null do nothing
-               returning sep_number
-           ), kept as (
-               insert into sep_evidence (sep_number, edge, answer_id, number, answered_at, answer_type, answer)
-               select issued.sep_number, e.edge, e.answer_id, e.number, e.answered_at, e.answer_type, e.answer
-               from issued, unnest($9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::bytea[])
-                    as e (edge, answer_id, number, answered_at, answer_type, answer)
-           )
-           select sep_number as "sep_number!" from issued"#,
-        new.facility_code,
-        new.member_id,
-        new.service_date.to_sqlx(),
-        new.care_type,
-        new.clinic,
-        new.emergency,
-        new.issued_at.to_sqlx(),
-        new.letter,
-        &column(|e| &e.edge),
-        &column(|e| &e.answer_id),
-        &column(|e| &e.number),
-        &answered_at as &[jiff_sqlx::Timestamp],
-        &column(|e| &e.answer_type),
-        &answers,
-    )
-    .fetch_optional(connection)
-    .await
 }
 
 /// The number of the open SEP for this member, facility, day and clinic.

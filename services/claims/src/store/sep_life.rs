@@ -69,18 +69,6 @@ pub async fn versions_before(
     Ok(versions.collect())
 }
 
-/// Notes the day of the accident that a new SEP follows from.
-pub async fn note_accident(
-    connection: &mut PgConnection,
-    sep_number: &str,
-    occurred_on: Date,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("update sep set accident_on = $2 where sep_number = $1", sep_number, occurred_on.to_sqlx())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// A SEP as far as it may be the first of an accident.
 #[derive(Debug)]
 pub struct Accident {

@@ -25,7 +25,7 @@ const PROTOCOL: &str = "dlr-4.1-revised";
 const OLD_PROTOCOL: &str = "before-dlr-4.1";
 
 /// A quarter that is over for long enough on every day of the year.
-fn past(quarters: i32) -> Quarter {
+pub(crate) fn past(quarters: i32) -> Quarter {
     let ended = Quarter::of(Quarter::of(today()).first() - 1.day());
     (0..quarters).fold(ended, |quarter, _| Quarter::of(quarter.first() - 1.day()))
 }
@@ -36,8 +36,8 @@ fn middle(quarter: Quarter) -> Timestamp {
 
 /// A claim that became paid, as the service would have written it.
 #[derive(Clone)]
-struct Paid {
-    claim_id: Uuid,
+pub(crate) struct Paid {
+    pub(crate) claim_id: Uuid,
     facility: String,
     class: &'static str,
     province: &'static str,
@@ -71,7 +71,7 @@ impl Paid {
 }
 
 /// Writes claims past the service, which would take a call for each of seven steps.
-async fn write(served: &Served, claims: &[Paid]) {
+pub(crate) async fn write(served: &Served, claims: &[Paid]) {
     let on = |claim: &Paid| chassis::time::today_at(claim.at);
     for (claim, n) in claims.iter().zip(1..) {
         let number = format!("{}{}V{n:06}", claim.facility, on(claim).strftime("%m%y"));
@@ -125,7 +125,7 @@ async fn write(served: &Served, claims: &[Paid]) {
 }
 
 /// Claims of very unequal strata: three quarters are out-patient visits of class B on Java.
-fn nation(quarter: Quarter, count: usize) -> Vec<Paid> {
+pub(crate) fn nation(quarter: Quarter, count: usize) -> Vec<Paid> {
     let places = [("A", "31"), ("C", "12"), ("", "73"), ("D", "94")];
     let stays = [
         ("O82.9", 1, "O-6-10-I"),
@@ -152,7 +152,7 @@ fn soon() -> Timestamp {
     now + SignedDuration::from_mins(70)
 }
 
-fn wish(kind: pb::AuditFrameKind, quarter: Quarter) -> pb::PublishFrameRequest {
+pub(crate) fn wish(kind: pb::AuditFrameKind, quarter: Quarter) -> pb::PublishFrameRequest {
     pb::PublishFrameRequest {
         request_id: key(),
         kind: kind.into(),
@@ -162,12 +162,33 @@ fn wish(kind: pb::AuditFrameKind, quarter: Quarter) -> pb::PublishFrameRequest {
     }
 }
 
+/// Asks for a frame and waits until it is published.
 async fn publish(served: &Served, wish: pb::PublishFrameRequest) -> Result<pb::AuditFrame, Status> {
-    Ok(served.audits(BPJS).publish_frame(wish).await?.into_inner().frame.unwrap())
+    let frame = served.audits(BPJS).publish_frame(wish).await?.into_inner().frame.unwrap();
+    assert_eq!((frame.frame_hash.as_str(), frame.rows), ("", 0), "it is built after the answer");
+    Ok(ready(served, &frame).await)
+}
+
+/// The frame when nothing is being done for it any more.
+pub(crate) async fn ready(served: &Served, frame: &pb::AuditFrame) -> pb::AuditFrame {
+    let begun = std::time::Instant::now();
+    loop {
+        let frame = read(served, frame).await;
+        if frame.work.is_none_or(|work| work.stopped() != pb::AuditFrameStop::Unspecified) {
+            return frame;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{frame:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) async fn read(served: &Served, frame: &pb::AuditFrame) -> pb::AuditFrame {
+    let request = pb::GetFrameRequest { frame_id: frame.frame_id.clone() };
+    served.audits(DJSN).get_frame(request).await.unwrap().into_inner().frame.unwrap()
 }
 
 /// Lets three hours pass for a frame: the instant of its seed lies behind then.
-async fn wait_for_seed(served: &Served, frame: &pb::AuditFrame) -> pb::AuditFrame {
+pub(crate) async fn wait_for_seed(served: &Served, frame: &pb::AuditFrame) -> pb::AuditFrame {
     sqlx::query(
         "update audit_frame set published_at = published_at - interval '3 hours', seed_at = seed_at - interval '3 hours'
          where frame_id = $1",
@@ -176,15 +197,14 @@ async fn wait_for_seed(served: &Served, frame: &pb::AuditFrame) -> pb::AuditFram
     .execute(&served.database.pool)
     .await
     .unwrap();
-    let request = pb::GetFrameRequest { frame_id: frame.frame_id.clone() };
-    served.audits(DJSN).get_frame(request).await.unwrap().into_inner().frame.unwrap()
+    read(served, frame).await
 }
 
 fn seed(text: &str) -> String {
     sha256(text)
 }
 
-fn draw(frame: &pb::AuditFrame, seed: &str) -> pb::DrawSampleRequest {
+pub(crate) fn draw(frame: &pb::AuditFrame, seed: &str) -> pb::DrawSampleRequest {
     pb::DrawSampleRequest {
         request_id: key(),
         frame_id: frame.frame_id.clone(),
@@ -195,16 +215,19 @@ fn draw(frame: &pb::AuditFrame, seed: &str) -> pb::DrawSampleRequest {
 
 async fn drawn(served: &Served, frame: &pb::AuditFrame, seed: &str) -> pb::AuditFrame {
     let frame = wait_for_seed(served, frame).await;
-    served.audits(BPJS).draw_sample(draw(&frame, seed)).await.unwrap().into_inner().frame.unwrap()
+    let asked =
+        served.audits(BPJS).draw_sample(draw(&frame, seed)).await.unwrap().into_inner().frame.unwrap();
+    assert!(asked.draw.is_none() && asked.work.is_some(), "it is drawn after the answer");
+    ready(served, &asked).await
 }
 
-async fn export(served: &Served, frame: &pb::AuditFrame) -> String {
+pub(crate) async fn export(served: &Served, frame: &pb::AuditFrame) -> String {
     let request = pb::ExportFrameRequest { frame_id: frame.frame_id.clone() };
     let parts = served.audits(DJSN).export_frame(request).await.unwrap().into_inner();
     parts.map_ok(|part| part.text).try_collect().await.unwrap()
 }
 
-async fn sample(served: &Served, frame: &pb::AuditFrame) -> pb::GetSampleResponse {
+pub(crate) async fn sample(served: &Served, frame: &pb::AuditFrame) -> pb::GetSampleResponse {
     let request = pb::GetSampleRequest { frame_id: frame.frame_id.clone() };
     served.audits(DJSN).get_sample(request).await.unwrap().into_inner()
 }
@@ -289,8 +312,12 @@ async fn a_second_process_draws_the_same_sample_from_what_was_published() {
     .await;
     let (done, refused): (Vec<_>, Vec<_>) = at_once.into_iter().partition(Result::is_ok);
     assert_eq!(done.len(), 1);
-    assert!(refused.into_iter().all(|refused| reason(&refused.unwrap_err()) == "AUDIT_SAMPLE_EXISTS"));
-    let frame = done.into_iter().next().unwrap().unwrap().into_inner().frame.unwrap();
+    for refused in refused.into_iter().map(|refused| reason(&refused.unwrap_err())) {
+        assert!(["AUDIT_SAMPLE_EXISTS", "AUDIT_FRAME_UNDER_WAY"].contains(&refused.as_str()), "{refused}");
+    }
+    let frame = ready(&served, &done.into_iter().next().unwrap().unwrap().into_inner().frame.unwrap()).await;
+    let again = served.audits(BPJS).draw_sample(draw(&frame, &seed)).await.unwrap_err();
+    assert_eq!(reason(&again), "AUDIT_SAMPLE_EXISTS");
     assert_eq!(frame.draw.as_ref().unwrap().drawn, 250);
     assert!(frame.strata.iter().all(|stratum| (1..=stratum.size).contains(&stratum.drawn)));
     assert_eq!(frame.strata.iter().map(|stratum| stratum.drawn).sum::<i64>(), 250);
@@ -421,6 +448,16 @@ async fn a_frame_holds_every_claim_of_its_quarter_and_no_other_and_is_published_
     assert_eq!(frame.draw.unwrap().drawn, 3);
 }
 
+async fn assert_altered(served: &Served, frame: &pb::AuditFrame) {
+    served.audits(BPJS).draw_sample(draw(frame, &seed("1"))).await.unwrap();
+    let stopped = ready(served, frame).await;
+    assert_eq!(stopped.work.unwrap().stopped(), pb::AuditFrameStop::Altered);
+    assert!(stopped.draw.is_none());
+    let request = pb::GetSampleRequest { frame_id: frame.frame_id.clone() };
+    let refused = served.audits(DJSN).get_sample(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "AUDIT_FRAME_ALTERED");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_frame_that_was_altered_nothing_is_drawn() {
     let served = Served::start().await;
@@ -432,14 +469,12 @@ async fn from_a_frame_that_was_altered_nothing_is_drawn() {
         .execute(&served.database.pool)
         .await
         .unwrap();
-    let refused = served.audits(BPJS).draw_sample(draw(&frame, &seed("1"))).await.unwrap_err();
-    assert_eq!(reason(&refused), "AUDIT_FRAME_ALTERED");
+    assert_altered(&served, &frame).await;
     sqlx::query("delete from audit_frame_row where key = (select min(key) from audit_frame_row)")
         .execute(&served.database.pool)
         .await
         .unwrap();
-    let refused = served.audits(BPJS).draw_sample(draw(&frame, &seed("1"))).await.unwrap_err();
-    assert_eq!(reason(&refused), "AUDIT_FRAME_ALTERED");
+    assert_altered(&served, &frame).await;
     assert_eq!(count(&served, "audit").await, 0);
 }
 

@@ -718,3 +718,55 @@ impl Served {
         )
     }
 }
+
+// Used by the tests of what several replicas do together.
+impl Served {
+    /// Another replica of the service over the same database, which asks the same others; it stops with the value beside
+    /// it.
+    pub(crate) fn twin(&self, caller: &'static str) -> (SepServiceClient<Named1>, DropGuard) {
+        let (channel, stop) = beside(&self.database, &self.others, &[]);
+        (SepServiceClient::with_interceptor(channel, Named(caller)), stop)
+    }
+
+    /// The same with further settings, and no client.
+    pub(crate) fn helper(&self, more: &[(&str, &str)]) -> DropGuard {
+        beside(&self.database, &self.others, more).1
+    }
+
+    /// The service in a new process over the same database; what the old one was at is cut off.
+    pub(crate) fn restarted(self, more: &[(&str, &str)]) -> Self {
+        let Self { database, others, channel: _, _stop: stop } = self;
+        drop(stop);
+        let (channel, stop) = beside(&database, &others, more);
+        Self { database, others, channel, _stop: stop }
+    }
+}
+
+fn beside(database: &TestDatabase, others: &Shared, more: &[(&str, &str)]) -> (Channel, DropGuard) {
+    let stop = CancellationToken::new();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let upstream = format!("http://{}", incoming.local_addr().unwrap());
+    let state = others.clone();
+    let router = axum::Router::new().fallback(move |request| answer(state.clone(), request));
+    let serving = tonic::transport::Server::builder()
+        .add_routes(tonic::service::Routes::from(router))
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    tokio::spawn(serving);
+    let mut computed = BTreeMap::from([
+        ("insecure-loopback".to_owned(), "true".to_owned()),
+        ("database.url".to_owned(), database.url.clone()),
+    ]);
+    for name in ["membership", "referral", "accreditation"] {
+        computed.insert(format!("upstream.{name}"), upstream.clone());
+    }
+    computed.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
+    let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = ports.addresses().unwrap().grpc;
+    tokio::spawn(host::run::<Claims>(settings, ports, telemetry_once().clone(), stop.clone()));
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    (channel, stop.drop_guard())
+}
+
+/// A client for SEPs.
+pub(crate) type Seps = SepServiceClient<Named1>;

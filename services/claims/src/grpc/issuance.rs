@@ -1,0 +1,137 @@
+//! How SEPs are written that nothing speaks against: those that were asked for at the same time, together.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use chassis::{Batched, Call, Event, Outcome, Problem};
+use jiff::civil::Date;
+use proto::claims::v1 as pb;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{cited::Cited, sep};
+use crate::{
+    error::Error,
+    sep::Refusal,
+    store::issuance::{self, Issued, New, Wait},
+};
+
+/// A SEP that nothing speaks against, as far as could be seen before its transaction.
+pub(crate) struct Judged {
+    new: New,
+    letter: pb::Sep,
+    cited: Cited,
+    /// Whether it was handed to a transaction before: then it is alone in the next one.
+    tried: AtomicBool,
+}
+
+impl Judged {
+    pub(super) fn new(new: New, letter: pb::Sep, cited: Cited) -> Self {
+        Self { new, letter, cited, tried: AtomicBool::new(false) }
+    }
+}
+
+/// SEPs, written together.
+pub(crate) struct Issuances;
+
+type Answered = Outcome<pb::IssueSepResponse, Error>;
+
+impl Batched for Issuances {
+    type Work = Judged;
+    type Answer = pb::IssueSepResponse;
+    type Error = Error;
+    /// Of which there is one open SEP: member, facility, day and clinic.
+    type Subject = (Uuid, String, Date, String);
+
+    const NAME: &'static str = "issue_sep";
+
+    fn subject(judged: &Judged) -> Self::Subject {
+        let new = &judged.new;
+        (new.member_id, new.facility_code.clone(), new.service_date, new.clinic.clone())
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        asked: &[(&Call, &Judged)],
+    ) -> sqlx::Result<Vec<Answered>> {
+        if let [(_, judged)] = asked {
+            return Ok(vec![single(connection, judged).await?]);
+        }
+        for (_, judged) in asked {
+            judged.tried.store(true, Relaxed);
+        }
+        // What is cited may be held by others for long, and is taken from another SEP or not only then.
+        let free = || asked.iter().map(|(_, judged)| *judged).filter(|judged| !judged.cited.is_taken());
+        let new: Vec<_> = free().map(|judged| &judged.new).collect();
+        let mut issued = issuance::issue(connection, &new, Wait::Briefly).await?.into_iter();
+        let outcome = |(_, judged): &(&Call, &Judged)| {
+            if judged.cited.is_taken() {
+                return Outcome::Alone;
+            }
+            match issued.next() {
+                Some(Issued::As(number)) => judged.written(number),
+                Some(Issued::Open(number)) => exists(number),
+                Some(Issued::Held) | None => Outcome::Alone,
+            }
+        };
+        Ok(asked.iter().map(outcome).collect())
+    }
+}
+
+/// Writes one. Where another transaction holds what it needs, it is made again beside the others; and is not waited for
+/// without end then, for it occupies a connection.
+async fn single(connection: &mut PgConnection, judged: &Judged) -> sqlx::Result<Answered> {
+    let (wait, held) = if judged.tried.swap(true, Relaxed) {
+        let problem = Problem::unavailable("database");
+        (Wait::Alone, Outcome::Refused(problem.into()))
+    } else {
+        (Wait::Briefly, Outcome::Alone)
+    };
+    let number = match issuance::issue(connection, &[&judged.new], wait).await?.pop() {
+        Some(Issued::As(number)) => number,
+        Some(Issued::Open(number)) => return Ok(exists(number)),
+        Some(Issued::Held) | None => return Ok(held),
+    };
+    Ok(match judged.cited.take(connection, &number).await {
+        Ok(taken_meanwhile) if taken_meanwhile.is_empty() => judged.written(number),
+        Ok(taken_meanwhile) => Outcome::Refused(Error::SepRefused(taken_meanwhile)),
+        Err(error) if issuance::is_held(&error) => held,
+        Err(error) => return Err(error),
+    })
+}
+
+fn exists(number: String) -> Answered {
+    Outcome::Refused(Error::SepRefused(vec![Refusal::Exists(number)]))
+}
+
+impl Judged {
+    /// The answer to a SEP that was written, and the event that tells of it.
+    fn written(&self, sep_number: String) -> Answered {
+        let evidence: Vec<_> = self.new.evidence.iter().cloned().map(sep::evidence).collect();
+        let event = Event::new(&sep_number, &event(&self.letter, &sep_number, &evidence));
+        let sep = pb::Sep { sep_number, evidence, ..self.letter.clone() };
+        Outcome::Written(pb::IssueSepResponse { sep: Some(sep) }, vec![event])
+    }
+}
+
+fn event(letter: &pb::Sep, sep_number: &str, evidence: &[pb::Evidence]) -> pb::SepIssued {
+    let bare =
+        |kept: &pb::Evidence| pb::Evidence { answer_type: String::new(), answer: Vec::new(), ..kept.clone() };
+    pb::SepIssued {
+        sep_number: sep_number.to_owned(),
+        facility_code: letter.facility_code.clone(),
+        member_id: letter.member_id.clone(),
+        care_type: letter.care_type,
+        entry: letter.entry,
+        poli_code: letter.poli_code.clone(),
+        service_date: letter.service_date.clone(),
+        referral_number: letter.referral_number.clone(),
+        segment: letter.segment.clone(),
+        entitled_class: letter.entitled_class,
+        province_code: letter.province_code.clone(),
+        hospital_class: letter.hospital_class.clone(),
+        evidence: evidence.iter().map(bare).collect(),
+        follow_up_number: letter.follow_up_number.clone(),
+        based_on_sep_number: letter.based_on_sep_number.clone(),
+    }
+}
