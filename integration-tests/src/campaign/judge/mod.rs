@@ -5,9 +5,11 @@ mod answers;
 mod effects;
 mod events;
 mod figures;
+mod ledger;
 mod money;
 mod numbers;
 mod refusals;
+mod steps;
 
 use serde::Serialize;
 
@@ -47,18 +49,22 @@ pub const LOST: &str = "acknowledged, but lost";
 pub const DOUBLED: &str = "done twice";
 /// A check by its name: events that acknowledged writes stand for and no feed tells.
 pub const MISSING_EVENTS: &str = "events missing";
+/// A check by its name: claims that took a step more, or less, than was acknowledged.
+pub const OTHER_STEPS: &str = "steps of claims other than acknowledged";
 /// A check by its name: writes that were refused.
 pub const REFUSED: &str = "refused, although allowed or done before";
 
-/// Everything that is judged, with what the repetitions showed.
+/// Everything else that is judged, with what the records and the repetitions showed.
 pub(crate) async fn judge(
     mesh: &Mesh,
     entries: &[Entry],
+    of_records: Vec<Check>,
     of_repeats: Vec<Check>,
 ) -> anyhow::Result<(Vec<Check>, money::Totals)> {
-    let mut checks = answers::check(mesh, entries).await?;
+    let mut checks = of_records;
     checks.extend(effects::check(mesh, entries).await?);
     checks.extend(events::check(mesh, entries).await?);
+    checks.extend(steps::check(mesh, entries).await?);
     checks.extend(numbers::check(mesh, entries).await?);
     checks.extend(refusals::check(entries));
     checks.extend(of_repeats);
@@ -68,7 +74,10 @@ pub(crate) async fn judge(
     Ok((merged(checks), totals))
 }
 
+/// The records of the writes. Before any is repeated: a repetition of what was lost writes it anew.
+pub(crate) use answers::check as records;
 pub(crate) use figures::behind;
+pub use ledger::Batches;
 pub use money::Totals;
 
 /// One line for each name: a loss is a loss, whichever subject found it.
