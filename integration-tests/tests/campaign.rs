@@ -29,7 +29,12 @@ async fn planted(mesh: &mut Mesh, work: Work, kinds: &[Kind], pause: Range<u64>,
         seed: SEED,
         callers: 16,
         work,
-        until: Until { kills, acknowledged: 200, ..Until::default() },
+        // Until a claim is there to be sent, a good deal has to be written.
+        until: Until {
+            kills,
+            acknowledged: if work == Work::Claims { 500 } else { 200 },
+            ..Until::default()
+        },
         kinds: kinds.to_vec(),
         pause: milliseconds(pause),
     };
@@ -169,7 +174,7 @@ async fn a_batch_answered_before_its_commit_is_found_as_lost() {
             mesh.reset_link(name).unwrap();
         }
     }
-    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 1_500..2_500, 5).await;
+    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 2_000..3_000, 4).await;
     assert!(only_submissions(&summary, LOST), "other writes wait for their commit");
     assert!(summary.found(OTHER_STEPS) > 0, "the claim was never submitted");
     mesh.end().await.unwrap();

@@ -120,3 +120,68 @@ impl<R: AsyncRead + Unpin> Messages<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{DuplexStream, duplex, split},
+        time::timeout,
+    };
+
+    use super::*;
+
+    const LATE: Duration = Duration::from_millis(200);
+    const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+    const IN_TRANSACTION: &[u8] = b"Z\0\0\0\x05T";
+
+    /// Who calls, and who is called, over a hasty link and after their first messages.
+    async fn linked() -> (DuplexStream, DuplexStream) {
+        let ((mut calls, near), (far, mut called)) = (duplex(1024), duplex(1024));
+        let ((near_reads, near_writes), (far_reads, far_writes)) = (split(near), split(far));
+        tokio::spawn(carry((near_reads, near_writes), (far_reads, far_writes), LATE));
+        for first in [&b"\0\0\0\x08\x04\xd2\x16\x2f"[..], b"\0\0\0\x08\0\x03\0\0"] {
+            assert!(passes(&mut calls, &mut called, first).await);
+            if first[7] != 0 {
+                assert!(passes(&mut called, &mut calls, b"N").await, "no TLS");
+            }
+        }
+        (calls, called)
+    }
+
+    async fn passes(from: &mut DuplexStream, to: &mut DuplexStream, message: &[u8]) -> bool {
+        from.write_all(message).await.unwrap();
+        heard(to, message).await
+    }
+
+    async fn heard(to: &mut DuplexStream, message: &[u8]) -> bool {
+        let mut read = vec![0; message.len()];
+        timeout(LATE / 2, to.read_exact(&mut read)).await.is_ok_and(|read| read.is_ok()) && read == message
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_answered_before_it_is_asked_for_when_a_notice_came() {
+        let (mut calls, mut called) = linked().await;
+        assert!(passes(&mut called, &mut calls, IN_TRANSACTION).await);
+        assert!(passes(&mut calls, &mut called, COMMIT).await, "nothing was noticed");
+        assert!(passes(&mut called, &mut calls, COMMITTED).await);
+        assert!(passes(&mut called, &mut calls, b"N\0\0\0\x05\0").await);
+        calls.write_all(COMMIT).await.unwrap();
+        assert!(heard(&mut calls, COMMITTED).await);
+        assert!(!heard(&mut called, COMMIT).await, "it is late");
+        let mut late = [0; COMMIT.len()];
+        called.read_exact(&mut late).await.unwrap();
+        assert_eq!(late, COMMIT);
+        called.write_all(COMMITTED).await.unwrap();
+        assert!(passes(&mut calls, &mut called, b"X\0\0\0\x04").await, "and goes on as if nothing were");
+    }
+
+    #[tokio::test]
+    async fn who_ends_meanwhile_takes_the_commit_with_it() {
+        let (mut calls, mut called) = linked().await;
+        assert!(passes(&mut called, &mut calls, b"N\0\0\0\x05\0").await);
+        calls.write_all(COMMIT).await.unwrap();
+        assert!(heard(&mut calls, COMMITTED).await);
+        drop(calls);
+        assert_eq!(called.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

@@ -18,7 +18,7 @@ use crate::{
 /// What a service wrote under keys of its own begins so.
 const OF_SERVICES: &str = "service:";
 
-pub(crate) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<Vec<Check>> {
+pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<Vec<Check>> {
     let mut records: HashMap<(String, String, String), Option<Vec<u8>>> = HashMap::new();
     for service in Mesh::services() {
         let rows: Vec<(String, String, Option<Vec<u8>>)> = sqlx::query_as(

@@ -54,34 +54,32 @@ pub const OTHER_STEPS: &str = "steps of claims other than acknowledged";
 /// A check by its name: writes that were refused.
 pub const REFUSED: &str = "refused, although allowed or done before";
 
-/// Everything else that is judged, with what the records and the repetitions showed.
-pub(crate) async fn judge(
-    mesh: &Mesh,
-    entries: &[Entry],
-    of_records: Vec<Check>,
-    of_repeats: Vec<Check>,
-) -> anyhow::Result<(Vec<Check>, money::Totals)> {
-    let mut checks = of_records;
+/// Everything that is judged in the databases.
+pub(crate) async fn judge(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec<Check>, money::Totals)> {
+    let mut checks = answers::check(mesh, entries).await?;
     checks.extend(effects::check(mesh, entries).await?);
     checks.extend(events::check(mesh, entries).await?);
     checks.extend(steps::check(mesh, entries).await?);
     checks.extend(numbers::check(mesh, entries).await?);
     checks.extend(refusals::check(entries));
-    checks.extend(of_repeats);
     let (of_money, totals) = money::check(mesh, entries).await?;
     checks.extend(of_money);
     checks.extend(figures::check(mesh, entries).await?);
     Ok((merged(checks), totals))
 }
 
-/// The records of the writes. Before any is repeated: a repetition of what was lost writes it anew.
-pub(crate) use answers::check as records;
 pub(crate) use figures::behind;
 pub use ledger::Batches;
 pub use money::Totals;
 
+/// Of two judgements the worse one, line by line.
+pub(crate) fn worse(before: Vec<Check>, after: Vec<Check>) -> Vec<Check> {
+    let worse = |(before, after): (Check, Check)| if before.found > after.found { before } else { after };
+    before.into_iter().zip(after).map(worse).collect()
+}
+
 /// One line for each name: a loss is a loss, whichever subject found it.
-fn merged(checks: Vec<Check>) -> Vec<Check> {
+pub(crate) fn merged(checks: Vec<Check>) -> Vec<Check> {
     let mut merged: Vec<Check> = Vec::new();
     for check in checks {
         match merged.iter_mut().find(|known| known.name == check.name) {
