@@ -12,7 +12,8 @@ use embedded::postgres::Options;
 use integration_tests::{
     Mesh,
     campaign::{
-        self, DOUBLED, Kind, LOST, MISSING_EVENTS, OTHER_STEPS, REFUSED, Settings, Summary, Until, Work,
+        self, DOUBLED, Kind, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_STEPS, REFUSED, Settings, Summary,
+        UNRECONCILED, Until, Work,
     },
     mesh::{End, Way},
 };
@@ -174,7 +175,7 @@ async fn a_batch_answered_before_its_commit_is_found_as_lost() {
             mesh.reset_link(name).unwrap();
         }
     }
-    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 2_000..3_000, 4).await;
+    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 3_000..4_000, 4).await;
     assert!(only_submissions(&summary, LOST), "other writes wait for their commit");
     assert!(summary.found(OTHER_STEPS) > 0, "the claim was never submitted");
     mesh.end().await.unwrap();
@@ -195,8 +196,36 @@ async fn a_batch_without_its_records_is_found_as_lost_and_refused() {
              for each row when (new.method like '%/SubmitClaim%') execute function forget()",
     )
     .await;
-    let summary = planted(&mut mesh, Work::Claims, &[Kind::ResetLink, Kind::KillProcess], 100..300, 10).await;
+    let summary = planted(&mut mesh, Work::Claims, &[Kind::ResetLink, Kind::KillProcess], 300..700, 10).await;
     assert!(only_submissions(&summary, LOST), "other writes have their records");
     assert!(summary.found(REFUSED) > 0, "a claim that is submitted already was refused");
+    mesh.end().await.unwrap();
+}
+
+/// What leaves the bank is booked on another account, so that each entry still balances; and in each line of a batch a
+/// rupiah is too much.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_booked_otherwise_is_found_in_the_ledger() {
+    let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
+    plant(
+        &mesh,
+        "claims",
+        "create function book() returns trigger language plpgsql as $$ begin
+             new.account = 5;
+             return new;
+         end $$;
+         create trigger book before insert on ledger_line
+             for each row when (new.account = 3) execute function book();
+         create function add() returns trigger language plpgsql as $$ begin
+             new.amount_rupiah = new.amount_rupiah + 1;
+             return new;
+         end $$;
+         create trigger add before insert on payment_line for each row execute function add()",
+    )
+    .await;
+    let summary =
+        planted(&mut mesh, Work::Claims, &[Kind::ResetLink, Kind::KillProcess], 500..1_000, 2).await;
+    assert!(summary.found(OTHER_LEDGER) > 0, "the bank holds another sum than was told");
+    assert!(summary.found(UNRECONCILED) > 0, "a claim and its line differ");
     mesh.end().await.unwrap();
 }

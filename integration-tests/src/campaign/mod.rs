@@ -37,7 +37,10 @@ use self::{
     tokens::Tokens,
 };
 pub use self::{
-    judge::{Batches, Check, DOUBLED, LOST, MISSING_EVENTS, OTHER_STEPS, REFUSED, Totals},
+    judge::{
+        Batches, Check, DOUBLED, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_STEPS, REFUSED, Totals,
+        UNRECONCILED,
+    },
     killer::{Until, plan::Kind},
     outage::Outage,
     report::Summary,

@@ -97,7 +97,7 @@ impl Desk {
                         one.entry.end =
                             End::Acknowledged { answer: answer.encode_to_vec(), tells: tells(&answer) };
                         self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                        acknowledged.push(answer);
+                        acknowledged.push(*answer);
                     }
                     Outcome::Refused { code, reason } => one.entry.end = End::Refused { code, reason },
                     Outcome::Unknown => {
@@ -146,7 +146,7 @@ fn code(streamed: &[Streamed]) -> Option<Code> {
 
 /// What became of one row.
 enum Outcome {
-    Acknowledged(Answer),
+    Acknowledged(Box<Answer>),
     Refused { code: Code, reason: String },
     Unknown,
 }
@@ -180,7 +180,7 @@ fn outcome(one: &mut OpenRow, place: usize, streamed: &[Streamed]) -> Outcome {
     match (answered, refused) {
         (Some(answer), refused) => {
             one.entry.differs |= refused.is_some();
-            Outcome::Acknowledged(answer)
+            Outcome::Acknowledged(Box::new(answer))
         }
         (None, Some(refused)) => refused,
         (None, None) => Outcome::Unknown,
@@ -221,4 +221,70 @@ async fn send(line: Channel, token: MetadataValue<Ascii>, rows: Vec<Row>, enough
         Err(_hung) => Ended::Broken { code: None, after: None },
     };
     Streamed { answers, ended }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: usize) -> OpenRow {
+        let row = Row { request_id: format!("request-{number}"), claim_id: format!("claim-{number}") };
+        let entry = Entry {
+            institution: "hospital:9901R001".to_owned(),
+            request_id: row.request_id.clone(),
+            path: Row::PATH,
+            request: row.encode_to_vec(),
+            begun: Duration::ZERO,
+            ended: Duration::ZERO,
+            attempts: 0,
+            tried: Vec::new(),
+            open_at_the_end: false,
+            differs: false,
+            end: End::Unknown,
+        };
+        OpenRow { row, entry }
+    }
+
+    fn answer(number: usize, state: i32, reason: &str) -> Answer {
+        let Row { request_id, claim_id } = row(number).row;
+        Answer { request_id, claim_id, state, reason: reason.to_owned(), ..Answer::default() }
+    }
+
+    /// What became of the first of two rows, and whether something was wrong with it.
+    fn first(streamed: &[Streamed]) -> (&'static str, bool) {
+        let mut one = row(0);
+        let outcome = match outcome(&mut one, 0, streamed) {
+            Outcome::Acknowledged(_) => "acknowledged",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Unknown => "unknown",
+        };
+        (outcome, one.entry.differs)
+    }
+
+    fn whole(answers: Vec<Answer>) -> Streamed {
+        Streamed { answers, ended: Ended::Whole }
+    }
+
+    #[test]
+    fn a_row_is_acknowledged_refused_or_to_be_sent_again() {
+        assert_eq!(first(&[whole(vec![answer(0, 4, ""), answer(1, 4, "")])]), ("acknowledged", false));
+        assert_eq!(first(&[whole(vec![answer(0, 0, "CLAIM_NOT_GROUPED")])]), ("refused", false));
+        assert_eq!(first(&[whole(vec![answer(0, 0, "TEMPORARILY_UNAVAILABLE")])]), ("unknown", false));
+        let broken = || Ended::Broken { code: Some(Code::Unavailable), after: None };
+        assert_eq!(first(&[Streamed { answers: Vec::new(), ended: broken() }]), ("unknown", false));
+        let cut = Streamed { answers: vec![answer(0, 4, "")], ended: broken() };
+        assert_eq!(first(&[cut]), ("acknowledged", false), "what was answered before the cut");
+        let denied = Ended::Refused(Status::permission_denied(""));
+        assert_eq!(first(&[Streamed { answers: Vec::new(), ended: denied }]), ("refused", false));
+    }
+
+    #[test]
+    fn answers_that_differ_or_come_out_of_turn_are_noted() {
+        assert_eq!(first(&[whole(vec![answer(1, 4, ""), answer(0, 4, "")])]), ("unknown", true));
+        let twice = |other| first(&[whole(vec![answer(0, 4, "")]), whole(vec![other])]);
+        assert_eq!(twice(answer(0, 4, "")), ("acknowledged", false));
+        assert_eq!(twice(answer(0, 5, "")), ("acknowledged", true));
+        assert_eq!(twice(answer(0, 0, "CLAIM_STATE_WRONG")), ("acknowledged", true));
+        assert_eq!(twice(answer(0, 0, "TEMPORARILY_UNAVAILABLE")), ("acknowledged", false));
+    }
 }

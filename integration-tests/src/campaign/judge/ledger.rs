@@ -8,7 +8,7 @@ use proto::claims::v1::{self as claims, LedgerAccount, settlement_service_client
 use serde::Serialize;
 
 use super::{
-    Check,
+    Check, OTHER_LEDGER, UNRECONCILED,
     money::{Sums, differences, summed, sums, told},
 };
 use crate::{
@@ -85,10 +85,7 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
         offset_rupiah: journal.closed.iter().map(|batch| batch.offset_rupiah).sum(),
     };
     Ok((
-        vec![
-            Check::of("ledger other than acknowledged", findings),
-            Check::of("settlement that does not reconcile", unreconciled(mesh, &journal).await?),
-        ],
+        vec![Check::of(OTHER_LEDGER, findings), Check::of(UNRECONCILED, unreconciled(mesh, &journal).await?)],
         batches,
     ))
 }

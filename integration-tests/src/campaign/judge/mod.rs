@@ -51,6 +51,10 @@ pub const DOUBLED: &str = "done twice";
 pub const MISSING_EVENTS: &str = "events missing";
 /// A check by its name: claims that took a step more, or less, than was acknowledged.
 pub const OTHER_STEPS: &str = "steps of claims other than acknowledged";
+/// A check by its name: accounts and batches of the ledger that are not what callers were told.
+pub const OTHER_LEDGER: &str = "ledger other than acknowledged";
+/// A check by its name: differences that the settlement itself tells of.
+pub const UNRECONCILED: &str = "settlement that does not reconcile";
 /// A check by its name: writes that were refused.
 pub const REFUSED: &str = "refused, although allowed or done before";
 
