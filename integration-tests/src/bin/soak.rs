@@ -8,7 +8,7 @@ use clap::Parser;
 use embedded::postgres::Options;
 use integration_tests::{
     Mesh,
-    campaign::{self, Kind, Settings, Summary, Until},
+    campaign::{self, Kind, Settings, Summary, Until, Work},
 };
 
 /// Breaks a mesh of its own in every way for some minutes, and proves that nothing is lost and nothing happens twice.
@@ -38,6 +38,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings {
         seed: soak.seed,
         callers: soak.callers,
+        work: Work::All,
         until: Until { elapsed: Duration::from_secs_f64(soak.minutes * 60.0), ..Until::default() },
         kinds: Kind::ALL.to_vec(),
         pause: Duration::from_millis(500)..Duration::from_millis(3_500),

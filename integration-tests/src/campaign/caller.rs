@@ -6,9 +6,11 @@ use proto::membership::v1 as membership;
 use rand::RngExt;
 
 use super::{
+    Work,
     cast::Facility,
     desk::{Desk, Stopped},
     journal::Entry,
+    tills::Tills,
 };
 
 /// Members whom one caller remembers to come back to.
@@ -30,6 +32,8 @@ pub(crate) struct Caller {
     pub(crate) desk: Desk,
     pub(crate) number: usize,
     pub(crate) callers: usize,
+    pub(crate) work: Work,
+    pub(crate) tills: Tills,
     /// The day on which the campaign began.
     pub(crate) first_day: Date,
     pub(crate) patients: Vec<Patient>,
@@ -38,10 +42,6 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(desk: Desk, number: usize, callers: usize, first_day: Date) -> Self {
-        Self { desk, number, callers, first_day, patients: Vec::new(), people: 0 }
-    }
-
     /// Works until the campaign is over; what it noted.
     pub(crate) async fn work(mut self) -> Vec<Entry> {
         while self.desk.is_open() {
@@ -56,12 +56,13 @@ impl Caller {
         if self.patients.is_empty() {
             return self.family().await;
         }
-        match self.desk.chance.random_range(0..100) {
-            0..34 => self.family().await,
-            34..68 => self.visit().await,
-            68..80 => self.episode().await,
-            80..90 => self.room().await,
-            _ => self.registry().await,
+        match (self.work, self.desk.chance.random_range(0..100)) {
+            (Work::All, 0..32) | (Work::Claims, 0..30) => self.family().await,
+            (Work::All, 32..60) => self.visit().await,
+            (Work::All, 60..70) | (Work::Claims, 30..50) => self.episode().await,
+            (Work::All, 70..82) | (Work::Claims, _) => self.month().await,
+            (Work::All, 82..91) => self.room().await,
+            (Work::All, _) => self.registry().await,
         }
     }
 

@@ -1,6 +1,8 @@
 //! How a caller asks: as an institution, over one of the gateways, with a deadline; and again, with the same
 //! request_id and over another gateway, until it knows the outcome.
 
+mod stream;
+
 use std::{
     sync::{
         Arc,
@@ -22,6 +24,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
+pub(crate) use self::stream::comes_again;
 use super::{
     Phase,
     journal::{End, Entry, Told, Tried},
@@ -76,6 +79,10 @@ asked! {
     membership "MembershipService" {
         GetContributionStatementRequest GetContributionStatementResponse "GetContributionStatement";
     }
+    // A row of a stream: it carries a key of its own, and is sent by `Desk::submit_all`.
+    claims "ClaimService" {
+        SubmitClaimsRequest SubmitClaimsResponse "SubmitClaims";
+    }
 }
 
 written! {
@@ -119,6 +126,17 @@ written! {
         AnswerPendingRequest AnswerPendingResponse "AnswerPending";
         ApproveClaimRequest ApproveClaimResponse "ApproveClaim";
         SettleClaimRequest SettleClaimResponse "SettleClaim";
+    }
+    claims "DisputeService" {
+        OpenDisputeRequest OpenDisputeResponse "OpenDispute";
+        DecideDisputeRequest DecideDisputeResponse "DecideDispute";
+    }
+    claims "SettlementService" {
+        OpenBatchRequest OpenBatchResponse "OpenBatch";
+        PostClaimsRequest PostClaimsResponse "PostClaims";
+        CloseBatchRequest CloseBatchResponse "CloseBatch";
+        RecordPaymentRequest RecordPaymentResponse "RecordPayment";
+        RecordRecoveryRequest RecordRecoveryResponse "RecordRecovery";
     }
 }
 
@@ -208,10 +226,27 @@ impl Desk {
         if !self.is_open() {
             return Err(Stopped::Over);
         }
-        self.written += 1;
-        let request_id = format!("campaign/{:03}/{:06}", self.number, self.written);
+        let request_id = self.next_request_id();
         request.set_request_id(request_id.clone());
-        let mut entry = Entry {
+        let mut entry = self.entry(institution, request_id, &request);
+        let answer = self.settle(&request, &mut entry).await;
+        entry.ended = self.begun.elapsed();
+        if let Some(answer) = &answer {
+            entry.end = End::Acknowledged { answer: answer.encode_to_vec(), tells: tells(answer) };
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        self.entries.push(entry);
+        answer.ok_or(Stopped::Failed)
+    }
+
+    fn next_request_id(&mut self) -> String {
+        self.written += 1;
+        format!("campaign/{:03}/{:06}", self.number, self.written)
+    }
+
+    /// What is noted of a write before its first attempt.
+    fn entry<Q: Asked>(&self, institution: &str, request_id: String, request: &Q) -> Entry {
+        Entry {
             institution: institution.to_owned(),
             request_id,
             path: Q::PATH,
@@ -223,15 +258,7 @@ impl Desk {
             open_at_the_end: false,
             differs: false,
             end: End::Unknown,
-        };
-        let answer = self.settle(&request, &mut entry).await;
-        entry.ended = self.begun.elapsed();
-        if let Some(answer) = &answer {
-            entry.end = End::Acknowledged { answer: answer.encode_to_vec(), tells: tells(answer) };
-            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
-        self.entries.push(entry);
-        answer.ok_or(Stopped::Failed)
     }
 
     /// Asks a question until it is answered.
@@ -276,16 +303,19 @@ impl Desk {
                 }
             };
             if !self.is_open() {
-                // The rest is for when all is healed.
-                let calm = self.phase.wait_for(|phase| *phase == Phase::Calm).await.is_ok();
                 entry.open_at_the_end = true;
-                let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
-                if !calm || Instant::now() > until {
+                if !self.calm(&mut until).await {
                     return None;
                 }
             }
             pause = self.pause(pause, after).await;
         }
+    }
+
+    /// Waits until all is healed, for what is not settled by then; whether there is time left to settle it.
+    async fn calm(&mut self, until: &mut Option<Instant>) -> bool {
+        let calm = self.phase.wait_for(|phase| *phase == Phase::Calm).await.is_ok();
+        calm && Instant::now() <= *until.get_or_insert_with(|| Instant::now() + PATIENCE)
     }
 
     /// One attempt over each gateway, all at the same time.

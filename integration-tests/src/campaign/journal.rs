@@ -23,7 +23,7 @@ impl Told {
 pub(crate) enum End {
     /// It was answered: from here on it must never be lost.
     Acknowledged { answer: Vec<u8>, tells: Vec<Told> },
-    /// It was refused, and so must have left nothing.
+    /// It was refused, and so must have left nothing. A row of a stream has no code of its own: that of the stream, OK.
     Refused { code: tonic::Code, reason: String },
     /// Nobody knows, even after all was healed.
     Unknown,
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
     pub(crate) tried: Vec<Tried>,
     /// Whether its outcome was unknown when the breaking ended.
     pub(crate) open_at_the_end: bool,
-    /// Whether two attempts were answered differently.
+    /// Whether two attempts were answered differently, or a row of a stream not in its turn.
     pub(crate) differs: bool,
     pub(crate) end: End,
 }
@@ -69,6 +69,11 @@ impl Entry {
     /// The name of the method.
     pub(crate) fn method(&self) -> &'static str {
         self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// What was asked for, when it is of this method.
+    pub(crate) fn asked<Q: super::desk::Asked>(&self) -> Option<Q> {
+        if self.path == Q::PATH { prost::Message::decode(self.request.as_slice()).ok() } else { None }
     }
 
     /// The answer, when it was acknowledged and is of this method.

@@ -2,7 +2,7 @@
 //! freezes, cuts and slows; then all is healed, and what the callers noted is held against the databases.
 //!
 //! - [`cast`]: who takes part; `desk`: how a caller asks and asks again; `journal`: what it notes
-//! - `caller`, `story`: what the callers do; `killer`: what is done to the mesh
+//! - `caller`, `story`, `tills`: what the callers do; `killer`: what is done to the mesh
 //! - `repeats`, `judge`, `outage`: the judgement; [`Summary`]: what came of it
 //!
 //! What it proves and how its summary is read: `docs/campaign.md`.
@@ -17,6 +17,7 @@ mod outage;
 mod repeats;
 mod report;
 mod story;
+mod tills;
 mod tokens;
 
 use std::{
@@ -31,9 +32,15 @@ use jiff::Timestamp;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-use self::{caller::Caller, desk::Desk, journal::Entry, killer::Killer, killer::plan::Plan, tokens::Tokens};
+use self::{
+    caller::Caller, desk::Desk, journal::Entry, killer::Killer, killer::plan::Plan, tills::Tills,
+    tokens::Tokens,
+};
 pub use self::{
-    judge::{Check, DOUBLED, LOST, MISSING_EVENTS, REFUSED, Totals},
+    judge::{
+        Batches, Check, DOUBLED, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_STEPS, REFUSED, Totals,
+        UNRECONCILED,
+    },
     killer::{Until, plan::Kind},
     outage::Outage,
     report::Summary,
@@ -52,12 +59,23 @@ pub struct Settings {
     pub seed: u64,
     /// Callers at once.
     pub callers: usize,
+    /// What they do.
+    pub work: Work,
     /// When the breaking ends.
     pub until: Until,
     /// The kinds of blows.
     pub kinds: Vec<Kind>,
     /// From one blow to the next.
     pub pause: Range<Duration>,
+}
+
+/// What callers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// All that institutions do, in proportion.
+    All,
+    /// Mostly what comes after treatment: claims, sent alone and in streams.
+    Claims,
 }
 
 /// How far a campaign is.
@@ -83,12 +101,22 @@ pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary
     let phase = watch::Sender::new(Phase::Storm);
     let first_day = chassis::time::today_at(Timestamp::now());
     let gateways = mesh.gateways();
+    let tills = Tills::of_all();
     let caller = |number: usize| {
         let mut chance = ChaCha8Rng::seed_from_u64(settings.seed);
         chance.set_stream(u64::try_from(number)?);
         let (tokens, phase) = (tokens.clone(), phase.subscribe());
         let desk = Desk::new(number, begun, &gateways, tokens, chance, phase, acknowledged.clone())?;
-        anyhow::Ok(Caller::new(desk, number, settings.callers, first_day))
+        anyhow::Ok(Caller {
+            desk,
+            number,
+            callers: settings.callers,
+            work: settings.work,
+            tills: tills.clone(),
+            first_day,
+            patients: Vec::new(),
+            people: 0,
+        })
     };
 
     // The first one prepares the ground while nothing is broken yet.
@@ -116,9 +144,16 @@ pub async fn run(mesh: &mut Mesh, settings: &Settings) -> anyhow::Result<Summary
     while let Some(caller) = callers.join_next().await {
         entries.extend(caller?);
     }
+    until_settled(mesh).await?;
+    let (before, _) = judge::judge(mesh, &entries).await?;
+    // What was lost is written anew when it is repeated, and what is not recognised is written twice: one is seen only
+    // before, the other only after.
     let (repeated_at_the_end, of_repeats) = repeats::check(mesh, &entries, settings.seed).await?;
     until_settled(mesh).await?;
-    let (mut checks, money) = judge::judge(mesh, &entries, of_repeats).await?;
+    let (after, money) = judge::judge(mesh, &entries).await?;
+    let mut checks = judge::worse(before, after);
+    checks.extend(of_repeats);
+    let mut checks = judge::merged(checks);
     let log = mesh.postgres_log();
     let left_open = log.lines().filter(|line| line.contains("there is already a transaction in progress"));
     checks.push(Check::of("transactions left open on a connection", left_open.map(str::to_owned)));

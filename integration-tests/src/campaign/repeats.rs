@@ -8,7 +8,7 @@ use prost_reflect::{DynamicMessage, MethodDescriptor};
 use rand::{SeedableRng, rngs::ChaCha8Rng, seq::IteratorRandom};
 
 use super::{
-    desk::may_be_repeated,
+    desk::{comes_again, may_be_repeated},
     journal::{End, Entry},
     judge::{Check, REFUSED},
 };
@@ -69,14 +69,28 @@ async fn repeat(mesh: &Mesh, methods: &[MethodDescriptor], entry: &Entry) -> any
     let channel = mesh.channel(&entry.institution)?;
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let status = match call_any(channel.clone(), method, request.clone(), crate::calls::AMPLE).await {
+        let (again, why) = match call_any(channel.clone(), method, request.clone(), crate::calls::AMPLE).await
+        {
             Ok(after) if after.as_ref() == Some(&before) => return Ok(Repeated::Same),
-            Ok(_) => return Ok(Repeated::Otherwise),
-            Err(status) => status,
+            // A row of a stream is refused in the stream.
+            Ok(after) => match after.as_ref().map(reason_of_row) {
+                Some(reason) if reason.is_empty() => return Ok(Repeated::Otherwise),
+                Some(reason) => (comes_again(&reason), reason),
+                None => (true, "no answer".to_owned()),
+            },
+            Err(status) => {
+                (may_be_repeated(status.code()), format!("{:?} {}", status.code(), reason(&status)))
+            }
         };
-        if !may_be_repeated(status.code()) || tokio::time::Instant::now() > until {
-            return Ok(Repeated::Refused(format!("{:?} {}", status.code(), reason(&status))));
+        if !again || tokio::time::Instant::now() > until {
+            return Ok(Repeated::Refused(why));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The reason with which a row of a stream was refused; empty when it was not, or is none.
+fn reason_of_row(answer: &DynamicMessage) -> String {
+    let reason = answer.get_field_by_name("reason");
+    reason.and_then(|reason| reason.as_str().map(str::to_owned)).unwrap_or_default()
 }

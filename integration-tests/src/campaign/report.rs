@@ -84,7 +84,17 @@ impl fmt::Display for Summary {
         let money = &self.money;
         let contributions = format!("Rp{} in {}", money.contributions_rupiah, money.contributions);
         line(f, "contributions acknowledged", &contributions)?;
+        let of = |method| self.acknowledged_by_method.get(method).copied().unwrap_or_default();
+        let submitted = format!("{}, {} in streams", of("SubmitClaim"), of("SubmitClaims"));
+        line(f, "claims submitted alone", &submitted)?;
+        let disputes = format!("{}, {} decided", of("OpenDispute"), of("DecideDispute"));
+        line(f, "disputes opened", &disputes)?;
         line(f, "claims paid", &format!("Rp{} in {}", money.claims_rupiah, money.claims))?;
+        let batches = &money.batches;
+        line(f, "batches paid", &format!("Rp{} in {}", batches.paid_rupiah, batches.paid))?;
+        let (recovered, offset) = (batches.recoveries_rupiah, batches.offset_rupiah);
+        let recoveries = format!("Rp{recovered} in {}, Rp{offset} taken off", batches.recoveries);
+        line(f, "recoveries after audit", &recoveries)?;
         line(f, "most events waiting in an outbox", &self.most_waiting)?;
         writeln!(f, "blows")?;
         for (kind, count) in &self.blows {

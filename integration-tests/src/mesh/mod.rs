@@ -1,6 +1,7 @@
 //! The processes of a mesh under test.
 
 mod harm;
+mod hasty;
 mod link;
 mod process;
 mod servers;

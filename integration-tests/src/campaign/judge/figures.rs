@@ -60,7 +60,7 @@ async fn counted(mesh: &Mesh, entries: &[Entry]) -> sqlx::Result<Vec<String>> {
         ("sick-visits", of::<primary_care::RecordVitalSignsRequest>(entries)),
         ("referrals", of::<primary_care::ReferVisitRequest>(entries)),
         ("hospital-cases", of::<claims::IssueSepRequest>(entries)),
-        ("claims", of::<claims::SubmitClaimRequest>(entries)),
+        ("claims", of::<claims::SubmitClaimRequest>(entries) + of::<claims::SubmitClaimsRequest>(entries)),
     ];
     let mut found = Vec::new();
     for (measure, acknowledged) in acknowledged {

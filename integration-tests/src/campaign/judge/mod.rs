@@ -5,9 +5,11 @@ mod answers;
 mod effects;
 mod events;
 mod figures;
+mod ledger;
 mod money;
 mod numbers;
 mod refusals;
+mod steps;
 
 use serde::Serialize;
 
@@ -47,21 +49,23 @@ pub const LOST: &str = "acknowledged, but lost";
 pub const DOUBLED: &str = "done twice";
 /// A check by its name: events that acknowledged writes stand for and no feed tells.
 pub const MISSING_EVENTS: &str = "events missing";
+/// A check by its name: claims that took a step more, or less, than was acknowledged.
+pub const OTHER_STEPS: &str = "steps of claims other than acknowledged";
+/// A check by its name: accounts and batches of the ledger that are not what callers were told.
+pub const OTHER_LEDGER: &str = "ledger other than acknowledged";
+/// A check by its name: differences that the settlement itself tells of.
+pub const UNRECONCILED: &str = "settlement that does not reconcile";
 /// A check by its name: writes that were refused.
 pub const REFUSED: &str = "refused, although allowed or done before";
 
-/// Everything that is judged, with what the repetitions showed.
-pub(crate) async fn judge(
-    mesh: &Mesh,
-    entries: &[Entry],
-    of_repeats: Vec<Check>,
-) -> anyhow::Result<(Vec<Check>, money::Totals)> {
+/// Everything that is judged in the databases.
+pub(crate) async fn judge(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec<Check>, money::Totals)> {
     let mut checks = answers::check(mesh, entries).await?;
     checks.extend(effects::check(mesh, entries).await?);
     checks.extend(events::check(mesh, entries).await?);
+    checks.extend(steps::check(mesh, entries).await?);
     checks.extend(numbers::check(mesh, entries).await?);
     checks.extend(refusals::check(entries));
-    checks.extend(of_repeats);
     let (of_money, totals) = money::check(mesh, entries).await?;
     checks.extend(of_money);
     checks.extend(figures::check(mesh, entries).await?);
@@ -69,10 +73,17 @@ pub(crate) async fn judge(
 }
 
 pub(crate) use figures::behind;
+pub use ledger::Batches;
 pub use money::Totals;
 
+/// Of two judgements the worse one, line by line.
+pub(crate) fn worse(before: Vec<Check>, after: Vec<Check>) -> Vec<Check> {
+    let worse = |(before, after): (Check, Check)| if before.found > after.found { before } else { after };
+    before.into_iter().zip(after).map(worse).collect()
+}
+
 /// One line for each name: a loss is a loss, whichever subject found it.
-fn merged(checks: Vec<Check>) -> Vec<Check> {
+pub(crate) fn merged(checks: Vec<Check>) -> Vec<Check> {
     let mut merged: Vec<Check> = Vec::new();
     for check in checks {
         match merged.iter_mut().find(|known| known.name == check.name) {

@@ -6,7 +6,7 @@ use prost::{Message, Name};
 use proto::{claims::v1 as claims, membership::v1 as membership};
 use serde::Serialize;
 
-use super::Check;
+use super::{Check, ledger, steps};
 use crate::{Mesh, campaign::journal::Entry};
 
 /// What moved.
@@ -20,10 +20,12 @@ pub struct Totals {
     pub claims: usize,
     /// Their sum.
     pub claims_rupiah: i64,
+    /// What of it moved in batches.
+    pub batches: ledger::Batches,
 }
 
 /// Sums by account.
-type Sums = BTreeMap<String, i64>;
+pub(super) type Sums = BTreeMap<String, i64>;
 
 pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec<Check>, Totals)> {
     let mut findings = Vec::new();
@@ -48,7 +50,7 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
         let claim = entry.answer::<claims::ApproveClaimRequest>()?.claim?;
         Some((claim.claim_id, claim.approved_rupiah))
     });
-    let (_, acknowledged) = summed(approved);
+    let (_, approved) = summed(approved);
     let kept = sums(
         mesh,
         "claims",
@@ -56,39 +58,24 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
     );
     let told =
         self::told(mesh, "claims", |event: claims::ClaimApproved| (event.claim_id, event.amount_rupiah));
-    findings.extend(differences("approval of claim", &acknowledged, &kept.await?, &told.await?));
+    findings.extend(differences("approval of claim", &approved, &kept.await?, &told.await?));
 
-    let paid = entries.iter().filter_map(|entry| {
+    let alone = entries.iter().filter_map(|entry| {
         let claim = entry.answer::<claims::SettleClaimRequest>()?.claim?;
         Some((claim.claim_id, claim.payment?.amount_rupiah))
     });
-    let (claims, acknowledged) = summed(paid);
+    // A claim of a batch is paid with what was approved.
+    let in_batches = steps::paid_in_batches(entries).map(|claim_id| {
+        let rupiah = approved.get(&claim_id).copied().unwrap_or_default();
+        (claim_id, rupiah)
+    });
+    let (claims, paid) = summed(alone.chain(in_batches));
     let kept =
         sums(mesh, "claims", "select claim_id::text, paid_rupiah from claim where paid_rupiah is not null");
     let told = self::told(mesh, "claims", |event: claims::ClaimPaid| (event.claim_id, event.amount_rupiah));
-    findings.extend(differences("payment of claim", &acknowledged, &kept.await?, &told.await?));
-    let claims_rupiah = acknowledged.values().sum();
-
-    // The ledger: each entry comes to zero, and what left the bank is what claims were paid with.
-    let unbalanced: Vec<String> = sqlx::query_scalar(
-        "select entry_id::text from ledger_line group by entry_id having sum(amount_rupiah) <> 0",
-    )
-    .fetch_all(mesh.database("claims"))
-    .await?;
-    findings.extend(unbalanced.into_iter().map(|entry| format!("ledger entry {entry} does not balance")));
-    let paid = sums(
-        mesh,
-        "claims",
-        "select facility_code, sum(paid_rupiah)::bigint from claim where paid_rupiah is not null group by 1",
-    );
-    let booked = sums(
-        mesh,
-        "claims",
-        "select facility_code, -sum(amount_rupiah)::bigint from ledger_entry join ledger_line using (entry_id)
-          where account = 3 group by 1",
-    )
-    .await?;
-    findings.extend(differences("bank account of facility", &paid.await?, &booked, &booked));
+    findings.extend(differences("payment of claim", &paid, &kept.await?, &told.await?));
+    let claims_rupiah = paid.values().sum();
+    let (of_ledger, batches) = ledger::check(mesh, entries).await?;
 
     let overlaps: Vec<String> = sqlx::query_scalar(
         "select family_id::text from (
@@ -102,11 +89,13 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
     let overlaps =
         overlaps.into_iter().map(|family| format!("the months of family {family} have a gap or overlap"));
     findings.extend(overlaps);
-    let totals = Totals { contributions, contributions_rupiah, claims, claims_rupiah };
-    Ok((vec![Check::of("accounts out of balance", findings)], totals))
+    let totals = Totals { contributions, contributions_rupiah, claims, claims_rupiah, batches };
+    let mut checks = vec![Check::of("accounts out of balance", findings)];
+    checks.extend(of_ledger);
+    Ok((checks, totals))
 }
 
-fn summed(amounts: impl Iterator<Item = (String, i64)>) -> (usize, Sums) {
+pub(super) fn summed(amounts: impl Iterator<Item = (String, i64)>) -> (usize, Sums) {
     let (mut count, mut sums) = (0, Sums::new());
     for (account, rupiah) in amounts {
         count += 1;
@@ -115,13 +104,13 @@ fn summed(amounts: impl Iterator<Item = (String, i64)>) -> (usize, Sums) {
     (count, sums)
 }
 
-async fn sums(mesh: &Mesh, service: &str, statement: &'static str) -> anyhow::Result<Sums> {
+pub(super) async fn sums(mesh: &Mesh, service: &str, statement: &'static str) -> anyhow::Result<Sums> {
     let rows: Vec<(String, i64)> = sqlx::query_as(statement).fetch_all(mesh.database(service)).await?;
     Ok(rows.into_iter().collect())
 }
 
 /// What the events of a kind tell.
-async fn told<E: Message + Name + Default>(
+pub(super) async fn told<E: Message + Name + Default>(
     mesh: &Mesh,
     service: &str,
     amount: impl Fn(E) -> (String, i64),
@@ -134,7 +123,7 @@ async fn told<E: Message + Name + Default>(
     Ok(summed(events.into_iter().map(amount)).1)
 }
 
-fn differences(what: &str, acknowledged: &Sums, kept: &Sums, told: &Sums) -> Vec<String> {
+pub(super) fn differences(what: &str, acknowledged: &Sums, kept: &Sums, told: &Sums) -> Vec<String> {
     let accounts: std::collections::BTreeSet<_> =
         acknowledged.keys().chain(kept.keys()).chain(told.keys()).collect();
     let of = |sums: &Sums, account: &String| sums.get(account).copied().unwrap_or_default();

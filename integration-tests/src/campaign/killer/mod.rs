@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
 
@@ -17,6 +17,8 @@ use crate::{Mesh, mesh::Way};
 
 /// How long a process that was asked to stop may take.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
+/// How long one blow, or its end, may take to be carried out: a killer that waits for ever would go unnoticed.
+const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(60);
 /// How long the killer itself waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -98,7 +100,9 @@ impl<'a> Killer<'a> {
             tokio::time::sleep_until(next_at).await;
             self.supervise_postgres()?;
             if !self.lasting.contains_key(&blow.target) {
-                self.strike(blow).await?;
+                timeout(CARRIED_OUT_WITHIN, self.strike(blow))
+                    .await
+                    .with_context(|| format!("{} ({}) is not struck", blow.kind, blow.target))??;
             }
             let kills = self.struck.iter().filter(|struck| struck.kind.is_kill()).count();
             let acknowledged = self.acknowledged.load(Ordering::Relaxed);
@@ -177,7 +181,8 @@ impl<'a> Killer<'a> {
             self.lasting.iter().filter(|(_, one)| one.ends <= now).map(|(target, _)| *target).collect();
         for target in due {
             let Some(mut lasting) = self.lasting.remove(&target) else { continue };
-            if self.end(&mut lasting).await? {
+            let ended = timeout(CARRIED_OUT_WITHIN, self.end(&mut lasting)).await;
+            if ended.with_context(|| format!("{} ({target}) does not end", lasting.blow.kind))?? {
                 self.struck[lasting.number].until = self.begun.elapsed();
             } else {
                 lasting.ends = now + Duration::from_millis(100);

@@ -1,8 +1,11 @@
 //! What a caller does, one piece of work a file: each is a chain of writes that rest on each other's answers.
 
+mod claim;
 mod episode;
 mod facility;
 mod family;
+mod month;
+mod settlement;
 mod visit;
 
 /// An answer that may be missing in the contract but never is: without it the work cannot go on.
