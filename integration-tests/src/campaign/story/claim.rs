@@ -180,7 +180,7 @@ impl Caller {
         match outcome {
             Outcome::Upheld => told.push(claim.told::<claims::ClaimVerified>()),
             Outcome::Correct => told.push(claim.told::<claims::ClaimPended>()),
-            Outcome::WithoutPayment | Outcome::Unspecified => {}
+            Outcome::WithoutPayment | Outcome::Withdrawn | Outcome::Unspecified => {}
         }
         Ok(self.desk.write(body, request, |_| told).await?.claim_state())
     }
