@@ -133,6 +133,10 @@ impl Cluster {
 
     /// Ends the server as a loss of power would, all of its processes at once. What it had not written is lost.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
+        // One that was started a moment ago has not come to its folder, where the others are found.
+        if let Some(server) = &mut self.server {
+            let _has_ended = server.start_kill();
+        }
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let left = self.processes()?;

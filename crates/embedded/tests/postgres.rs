@@ -89,6 +89,23 @@ async fn a_server_killed_with_all_its_processes_starts_again_with_what_it_acknow
 }
 
 #[tokio::test]
+async fn a_server_that_was_started_this_moment_is_killed_as_well() {
+    let root = open_folder();
+    let mut cluster = Cluster::start(root.path(), Options::crash_testing()).await.unwrap();
+    remember(&cluster, 1).await;
+    cluster.kill().await.unwrap();
+    for _ in 0..20 {
+        cluster.start_again().unwrap();
+        let killed = tokio::time::timeout(std::time::Duration::from_secs(20), cluster.kill()).await;
+        killed.expect("the server it waits for was not killed").unwrap();
+    }
+    cluster.start_again().unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(remembered(&cluster).await, [1]);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_killed_server_hinders_nothing() {
     let root = open_folder();
     let cluster = Cluster::start(root.path(), Options::default()).await.unwrap();
