@@ -21,3 +21,5 @@ create table audit_frame_work (
     constraint audit_frame_work_once unique (kind, quarter),
     check ((seed is null) = (stage < 3) and (seed is null) = (seed_published_at is null))
 );
+
+create trigger not_emptied before truncate on audit_frame_work for each statement execute function not_emptied();
