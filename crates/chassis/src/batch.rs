@@ -23,20 +23,21 @@ use uuid::Uuid;
 use crate::{Call, Db, Mutation, Problem, mutation};
 
 /// Most writes of one transaction.
-const MOST_WRITES: usize = 128;
+const MOST_WRITES: usize = 256;
 /// Most writes that wait; a further one is refused.
 const MOST_WAITING: usize = 1024;
 /// How long a transaction may take before its connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Transactions under way at once, where the pool has connections to spare: while one waits for the disk, the next one
-/// is written.
-const WRITERS: u32 = 2;
+/// Transactions under way at once, where the pool has connections to spare: while one waits for the disk and one for
+/// PostgreSQL, the next one is judged.
+const WRITERS: u32 = 3;
 
 /// Its statements take arrays of a length that says nothing: planned anew for each batch they would come out the same.
 /// Each row is found by a key. A plan that is made while a table is small would read the whole of it, and be kept when it
 /// has grown.
 const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; \
-                     set local enable_hashjoin = off; set local enable_mergejoin = off";
+                     set local enable_hashjoin = off; set local enable_mergejoin = off; \
+                     set local enable_material = off; set local enable_memoize = off";
 
 /// A kind of write that is made together with others of its kind.
 pub trait Batched: Send + Sync + 'static {
@@ -120,14 +121,14 @@ impl<B: Batched> Batcher<B> {
             .u64_histogram("mesh.batch.writes")
             .with_unit("{write}")
             .with_description("Writes that one transaction made together")
-            .with_boundaries((0..=7).map(|power| f64::from(1 << power)).collect())
+            .with_boundaries((0..=8).map(|power| f64::from(1 << power)).collect())
             .build();
         let writer =
             Writer { jobs: Arc::new(Mutex::new(jobs)), db, kind: Arc::new(kind), sizes, later: Vec::new() };
         let writing = async move {
             let mut writers = JoinSet::new();
-            // Other calls must find a connection too.
-            for _ in 0..WRITERS.min(writer.db.pool.options().get_max_connections() / 2).max(1) {
+            // Of two kinds of writes and all other calls, each has a third of the connections.
+            for _ in 0..WRITERS.min(writer.db.pool.options().get_max_connections() / 3).max(1) {
                 writers.spawn(writer.another().run());
             }
             drop(writer);

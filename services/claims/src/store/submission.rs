@@ -29,8 +29,9 @@ pub async fn lock(connection: &mut PgConnection, claim_ids: &[Uuid]) -> Result<V
                 "select c.claim_id, c.sep_number, c.facility_code, c.member_id, c.care_type, c.service_date, c.state,
                         c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
                         c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
-                        c.payment_reference, c.paid_rupiah, c.paid_on, s.letter
-                 from claim c join sep s on s.sep_number = c.sep_number
+                        c.payment_reference, c.paid_rupiah, c.paid_on,
+                        (select s.letter from sep s where s.sep_number = c.sep_number) as \"letter!\"
+                 from claim c
                  where c.claim_id = any($1)
                  order by c.claim_id "
                     + $how,
