@@ -56,16 +56,25 @@ pub trait Batched: Send + Sync + 'static {
     /// What this work is about.
     fn subject(work: &Self::Work) -> Self::Subject;
 
-    /// Writes everything in a few statements, and says of each what became of it, in the same order. What is held by
-    /// another transaction must not be waited for unless it stands alone: one slow writer would hold up all.
+    /// Writes everything in a few statements, and says of each what became of it, in the same order.
     ///
     /// # Errors
     /// When the database refuses a statement: nothing is kept of any of them then.
     fn write(
         &self,
         connection: &mut PgConnection,
+        turn: Turn,
         asked: &[(&Call, &Self::Work)],
     ) -> impl Future<Output = sqlx::Result<Vec<Outcome<Self::Answer, Self::Error>>>> + Send;
+}
+
+/// Who waits while writes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// All that come after them, even when it is only one: what another transaction holds must not be waited for.
+    Shared,
+    /// Nobody but its caller: the one write is made beside the others, and waits for what it needs.
+    Alone,
 }
 
 /// What became of a write.
@@ -74,7 +83,7 @@ pub enum Outcome<A, E> {
     Written(A, Vec<Event>),
     /// Refused: nothing was written of it.
     Refused(E),
-    /// It can only be said alone, and nothing was written of it.
+    /// It can only be said in a [`Turn::Alone`], and nothing was written of it.
     Alone,
 }
 
@@ -205,7 +214,7 @@ impl<B: Batched> Writer<B> {
                 continue;
             }
             self.sizes.record(jobs.len() as u64, &[KeyValue::new("write", B::NAME)]);
-            let outcome = timeout(PATIENCE, together(&self.db, &*self.kind, &jobs)).await;
+            let outcome = timeout(PATIENCE, together(&self.db, &*self.kind, Turn::Shared, &jobs)).await;
             match outcome.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database")))) {
                 Ok(outcomes) => self.answer(jobs, outcomes),
                 // Perhaps because of one of them only.
@@ -290,7 +299,7 @@ impl From<sqlx::Error> for Failed {
 
 /// One transaction for one write.
 async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
-    match together(db, kind, std::slice::from_ref(job)).await {
+    match together(db, kind, Turn::Alone, std::slice::from_ref(job)).await {
         Ok(mut outcomes) => match outcomes.pop() {
             Some(Outcome::Written(answer, _)) => Ok(answer),
             Some(Outcome::Refused(error)) => Err(error),
@@ -311,6 +320,7 @@ async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Ans
 async fn together<B: Batched>(
     db: &Db,
     kind: &B,
+    turn: Turn,
     jobs: &[Job<B>],
 ) -> Result<Vec<Outcome<B::Answer, B::Error>>, Failed> {
     let mut transaction = db.begin_by(BEGIN).await?;
@@ -322,7 +332,7 @@ async fn together<B: Batched>(
     if asked.is_empty() {
         return Ok(stored.into_iter().flatten().map(replay).collect());
     }
-    let written = kind.write(&mut transaction, &asked).await?;
+    let written = kind.write(&mut transaction, turn, &asked).await?;
     if written.len() != asked.len() {
         return Err(Failed::Lost(Problem::internal()));
     }

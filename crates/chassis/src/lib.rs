@@ -33,7 +33,7 @@ pub mod time;
 pub mod tls;
 pub mod upstream;
 
-pub use batch::{Batched, Batcher, Event, Outcome};
+pub use batch::{Batched, Batcher, Event, Outcome, Turn};
 pub use call::Call;
 pub use config::Settings;
 pub use db::Db;

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use chassis::{Batched, Batcher, Call, Db, Event, Mutation, Outcome, Problem, RequestId};
+use chassis::{Batched, Batcher, Call, Db, Event, Mutation, Outcome, Problem, RequestId, Turn};
 use embedded::testing::{self, TestDatabase};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -48,6 +48,7 @@ impl Batched for Numbers {
     async fn write(
         &self,
         connection: &mut PgConnection,
+        _turn: Turn,
         asked: &[(&Call, &i64)],
     ) -> sqlx::Result<Vec<Outcome<Answer, Refusal>>> {
         let numbers: Vec<i64> = asked.iter().map(|(_, number)| **number).filter(|n| *n != 13).collect();

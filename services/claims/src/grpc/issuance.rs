@@ -1,8 +1,6 @@
 //! How SEPs are written that nothing speaks against: those that were asked for at the same time, together.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-use chassis::{Batched, Call, Event, Outcome, Problem};
+use chassis::{Batched, Call, Event, Outcome, Problem, Turn};
 use jiff::civil::Date;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
@@ -20,13 +18,11 @@ pub(crate) struct Judged {
     new: New,
     letter: pb::Sep,
     cited: Cited,
-    /// Whether it was handed to a transaction before: then it is alone in the next one.
-    tried: AtomicBool,
 }
 
 impl Judged {
     pub(super) fn new(new: New, letter: pb::Sep, cited: Cited) -> Self {
-        Self { new, letter, cited, tried: AtomicBool::new(false) }
+        Self { new, letter, cited }
     }
 }
 
@@ -52,13 +48,11 @@ impl Batched for Issuances {
     async fn write(
         &self,
         connection: &mut PgConnection,
+        turn: Turn,
         asked: &[(&Call, &Judged)],
     ) -> sqlx::Result<Vec<Answered>> {
         if let [(_, judged)] = asked {
-            return Ok(vec![single(connection, judged).await?]);
-        }
-        for (_, judged) in asked {
-            judged.tried.store(true, Relaxed);
+            return Ok(vec![single(connection, turn, judged).await?]);
         }
         // What is cited may be held by others for long, and is taken from another SEP or not only then.
         let free = || asked.iter().map(|(_, judged)| *judged).filter(|judged| !judged.cited.is_taken());
@@ -80,12 +74,10 @@ impl Batched for Issuances {
 
 /// Writes one. Where another transaction holds what it needs, it is made again beside the others; and is not waited for
 /// without end then, for it occupies a connection.
-async fn single(connection: &mut PgConnection, judged: &Judged) -> sqlx::Result<Answered> {
-    let (wait, held) = if judged.tried.swap(true, Relaxed) {
-        let problem = Problem::unavailable("database");
-        (Wait::Alone, Outcome::Refused(problem.into()))
-    } else {
-        (Wait::Briefly, Outcome::Alone)
+async fn single(connection: &mut PgConnection, turn: Turn, judged: &Judged) -> sqlx::Result<Answered> {
+    let (wait, held) = match turn {
+        Turn::Shared => (Wait::Briefly, Outcome::Alone),
+        Turn::Alone => (Wait::Alone, Outcome::Refused(Problem::unavailable("database").into())),
     };
     let number = match issuance::issue(connection, &[&judged.new], wait).await?.pop() {
         Some(Issued::As(number)) => number,

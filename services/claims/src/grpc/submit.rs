@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Batched, Call, Event, Mutation, Outcome};
+use chassis::{Batched, Call, Event, Mutation, Outcome, Turn};
 use futures::{Stream, StreamExt};
 use jiff::civil::Date;
 use prost::Message as _;
@@ -125,17 +125,20 @@ impl Batched for Submissions {
     async fn write(
         &self,
         connection: &mut PgConnection,
+        turn: Turn,
         asked: &[(&Call, &Uuid)],
     ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
         let named: Vec<_> = asked.iter().map(|(_, id)| **id).collect();
-        let mut finals = submission::lock(connection, &named).await?;
+        let mut finals = submission::lock(connection, &named, turn == Turn::Alone).await?;
         let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
         let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
         for (place, (call, id)) in asked.iter().enumerate() {
             let Some(at) = finals.iter().position(|found| found.claim.claim_id == **id) else {
                 // Not there, or held by somebody; that shows when nobody else has to wait for it.
-                let alone = asked.len() > 1;
-                outcomes[place] = Some(if alone { Outcome::Alone } else { Outcome::Refused(Error::NoClaim) });
+                outcomes[place] = Some(match turn {
+                    Turn::Shared => Outcome::Alone,
+                    Turn::Alone => Outcome::Refused(Error::NoClaim),
+                });
                 continue;
             };
             let found = finals.swap_remove(at);

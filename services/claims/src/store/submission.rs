@@ -20,9 +20,13 @@ pub struct Submitted {
     pub question: Option<Vec<u8>>,
 }
 
-/// Claims that can be held against changes until the transaction ends. One that another transaction holds is left out,
-/// unless it is the only one: then that is waited for.
-pub async fn lock(connection: &mut PgConnection, claim_ids: &[Uuid]) -> Result<Vec<WithLetter>, sqlx::Error> {
+/// Claims that can be held against changes until the transaction ends. One that another transaction holds is left out, or
+/// waited for.
+pub async fn lock(
+    connection: &mut PgConnection,
+    claim_ids: &[Uuid],
+    wait: bool,
+) -> Result<Vec<WithLetter>, sqlx::Error> {
     macro_rules! locked {
         ($how:literal) => {
             sqlx::query!(
@@ -44,7 +48,7 @@ pub async fn lock(connection: &mut PgConnection, claim_ids: &[Uuid]) -> Result<V
             .collect()
         };
     }
-    Ok(if claim_ids.len() == 1 { locked!("for update of c") } else { locked!("for update of c skip locked") })
+    Ok(if wait { locked!("for update of c") } else { locked!("for update of c skip locked") })
 }
 
 /// Writes what submissions changed: claims, steps, and the rounds that they closed and opened.

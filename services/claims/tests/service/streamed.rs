@@ -1,6 +1,6 @@
 //! A hospital sends many claims over one stream: each row is answered by itself, in its turn, and once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::served::{BPJS, HOSPITAL, OTHER, Served, coding, day, key, member, visit};
 use futures::{StreamExt, stream};
@@ -94,4 +94,38 @@ async fn a_stream_is_open_to_hospitals_and_each_sees_its_own_claims_only() {
     let answers: Vec<_> = others.map(Result::unwrap).collect().await;
     assert_eq!(answers[0].reason, "NOT_FOUND");
     assert!(served.claims(BPJS).submit_claims(stream::iter([row])).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_are_held_by_others_hold_up_their_own_callers_only() {
+    let served = Arc::new(Served::start().await);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(claim(&served, "INT").await);
+    }
+    let free = claim(&served, "INT").await;
+    let ids: Vec<uuid::Uuid> = held.iter().map(|claim| claim.claim_id.parse().unwrap()).collect();
+    let mut holding = served.database.pool.begin().await.unwrap();
+    sqlx::query("select from claim where claim_id = any($1) for update")
+        .bind(ids)
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let mut waiting = Vec::new();
+    for (place, claim) in held.into_iter().enumerate() {
+        let served = Arc::clone(&served);
+        waiting.push(tokio::spawn(async move { served.submitted(&claim).await }));
+        // Each comes when the one before waits, so that each is alone in its turn.
+        let many = i64::try_from(place + 1).unwrap();
+        let wait = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(wait).fetch_one(&mut *holding).await.unwrap() < many {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(served.submitted(&free).await.unwrap().state(), pb::ClaimState::Submitted);
+    assert!(waiting.iter().all(|call| !call.is_finished()), "they were given up before the other was served");
+    holding.rollback().await.unwrap();
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap().state(), pb::ClaimState::Submitted);
+    }
 }
