@@ -86,29 +86,30 @@ impl Caller {
         day: Date,
     ) -> Result<String, Stopped> {
         let request = claims::IssueSepRequest {
-            member_id: patient.member_id.clone(),
-            service_date: day.to_string(),
-            care_type: claims::CareType::Outpatient.into(),
-            entry: claims::Entry::Referral.into(),
-            poli_code: CLINIC.to_owned(),
             referral_number: referral_number.to_owned(),
-            initial_diagnosis: DIAGNOSIS.to_owned(),
-            medical_record_number: "RM-000001".to_owned(),
-            visit_purpose: claims::VisitPurpose::Normal.into(),
-            ..claims::IssueSepRequest::default()
+            ..visit(patient, day, claims::Entry::Referral)
         };
-        let hospital = hospital.caller();
-        let issued = self.desk.write(&hospital, request, |answer| {
-            answer.sep.iter().map(|sep| Told::of::<claims::SepIssued>(SERVICE, &sep.sep_number)).collect()
-        });
-        let sep_number = given(issued.await?.sep)?.sep_number;
+        let sep_number = self.issued(hospital, request).await?;
         let request = referral::RecordArrivalRequest {
             referral_number: referral_number.to_owned(),
             ..referral::RecordArrivalRequest::default()
         };
         let told = vec![Told::of::<referral::ReferralArrived>("referral", referral_number)];
-        self.desk.write(&hospital, request, |_| told).await?;
+        self.desk.write(&hospital.caller(), request, |_| told).await?;
         Ok(sep_number)
+    }
+
+    /// A SEP; its number.
+    pub(super) async fn issued(
+        &mut self,
+        hospital: Facility,
+        request: claims::IssueSepRequest,
+    ) -> Result<String, Stopped> {
+        let caller = hospital.caller();
+        let issued = self.desk.write(&caller, request, |answer| {
+            answer.sep.iter().map(|sep| Told::of::<claims::SepIssued>(SERVICE, &sep.sep_number)).collect()
+        });
+        Ok(given(issued.await?.sep)?.sep_number)
     }
 
     /// The claim is submitted by itself; the round of pending that this opens.
@@ -142,5 +143,20 @@ impl Caller {
         };
         let told = vec![claim.told::<claims::ClaimPaid>()];
         self.desk.write(BPJS, request, |_| told).await.map(drop)
+    }
+}
+
+/// A SEP for a visit of a patient to the clinic.
+pub(super) fn visit(patient: &Patient, day: Date, entry: claims::Entry) -> claims::IssueSepRequest {
+    claims::IssueSepRequest {
+        member_id: patient.member_id.clone(),
+        service_date: day.to_string(),
+        care_type: claims::CareType::Outpatient.into(),
+        entry: entry.into(),
+        poli_code: CLINIC.to_owned(),
+        initial_diagnosis: DIAGNOSIS.to_owned(),
+        medical_record_number: "RM-000001".to_owned(),
+        visit_purpose: claims::VisitPurpose::Normal.into(),
+        ..claims::IssueSepRequest::default()
     }
 }

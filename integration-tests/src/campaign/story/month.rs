@@ -6,19 +6,18 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
     claim::{OpenClaim, SERVICE},
+    episode::visit,
     given,
 };
 use crate::campaign::{
     caller::{Caller, Patient},
-    cast::{CLINIC, Facility},
+    cast::Facility,
     desk::Stopped,
     journal::Told,
 };
 
 /// Most claims of one stream.
 const MOST_CLAIMS: usize = 5;
-/// Angina.
-const DIAGNOSIS: &str = "I20.9";
 
 impl Caller {
     pub(crate) async fn month(&mut self) -> Result<(), Stopped> {
@@ -71,21 +70,7 @@ impl Caller {
         hospital: Facility,
         day: Date,
     ) -> Result<String, Stopped> {
-        let request = claims::IssueSepRequest {
-            member_id: patient.member_id.clone(),
-            service_date: day.to_string(),
-            care_type: claims::CareType::Outpatient.into(),
-            entry: claims::Entry::Emergency.into(),
-            poli_code: CLINIC.to_owned(),
-            initial_diagnosis: DIAGNOSIS.to_owned(),
-            medical_record_number: "RM-000001".to_owned(),
-            visit_purpose: claims::VisitPurpose::Normal.into(),
-            ..claims::IssueSepRequest::default()
-        };
-        let caller = hospital.caller();
-        let issued = self.desk.write(&caller, request, |answer| {
-            answer.sep.iter().map(|sep| Told::of::<claims::SepIssued>(SERVICE, &sep.sep_number)).collect()
-        });
-        Ok(given(issued.await?.sep)?.sep_number)
+        let request = visit(patient, day, claims::Entry::Emergency);
+        self.issued(hospital, request).await
     }
 }

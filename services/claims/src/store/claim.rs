@@ -196,30 +196,36 @@ pub async fn create(connection: &mut PgConnection, claim: &Row, step: &Step) -> 
     Ok(())
 }
 
+macro_rules! one {
+    ($executor:expr, $claim_id:expr, $facility_code:expr, $how:literal) => {
+        sqlx::query!(
+            r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
+                    tariff_rupiah, discharged_on, submitted_at, round, pending_reason, asked_of, asked_at, approved_rupiah,
+                    approved_on, payment_reference, paid_rupiah, paid_on,
+                    (select max(answered_at) from claim_pending
+                     where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
+                    filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
+             from claim
+             left join lateral (
+                 select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
+                 where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
+             where claim_id = $1 and ($2::text is null or facility_code = $2)"# + $how,
+            $claim_id,
+            $facility_code,
+        )
+        .fetch_optional($executor)
+        .await
+        .map(|row| row.map(|row| settling!(row)))
+    };
+}
+
 /// A claim; of one facility only when one is given.
 pub async fn get(
     executor: impl PgExecutor<'_>,
     claim_id: Uuid,
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
-                tariff_rupiah, discharged_on, submitted_at, round, pending_reason, asked_of, asked_at, approved_rupiah,
-                approved_on, payment_reference, paid_rupiah, paid_on,
-                (select max(answered_at) from claim_pending
-                 where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
-                filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
-         from claim
-         left join lateral (
-             select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
-             where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
-         where claim_id = $1 and ($2::text is null or facility_code = $2)"#,
-        claim_id,
-        facility_code,
-    )
-    .fetch_optional(executor)
-    .await?;
-    Ok(row.map(|row| settling!(row)))
+    one!(executor, claim_id, facility_code, "")
 }
 
 /// A claim, held against changes until the transaction ends.
@@ -228,24 +234,7 @@ pub async fn lock(
     claim_id: Uuid,
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps, data, grouping,
-                tariff_rupiah, discharged_on, submitted_at, round, pending_reason, asked_of, asked_at, approved_rupiah,
-                approved_on, payment_reference, paid_rupiah, paid_on,
-                (select max(answered_at) from claim_pending
-                 where claim_pending.claim_id = claim.claim_id and claim_pending.asked_of = 1) as came_back_at,
-                filed.filed_at as "filed_at?", filed.outcome as "filing_outcome?", filed.stated_on as "filing_stated_on?"
-         from claim
-         left join lateral (
-             select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
-             where filing_claim.claim_id = claim.claim_id order by filed_at desc limit 1) filed on true
-         where claim_id = $1 and ($2::text is null or facility_code = $2) for update of claim"#,
-        claim_id,
-        facility_code,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|row| settling!(row)))
+    one!(connection, claim_id, facility_code, " for update of claim")
 }
 
 /// Writes what a step changed, and the step, in one statement.

@@ -19,8 +19,9 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use proto::{
     accreditation::v1 as siaf,
     claims::v1::{
-        self as pb, claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
-        eklaim_service_client::EklaimServiceClient, follow_up_service_client::FollowUpServiceClient,
+        self as pb, accident_service_client::AccidentServiceClient, claim_service_client::ClaimServiceClient,
+        coder_service_client::CoderServiceClient, eklaim_service_client::EklaimServiceClient,
+        follow_up_service_client::FollowUpServiceClient, rule_service_client::RuleServiceClient,
         sep_approval_service_client::SepApprovalServiceClient, sep_service_client::SepServiceClient,
     },
     feed::v1::{Event, ReadEventsRequest, feed_service_client::FeedServiceClient},
@@ -221,38 +222,13 @@ impl Served {
     /// With further settings.
     pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         chassis::tls::install_provider();
-        let telemetry = telemetry_once();
-        let stop = CancellationToken::new();
         let database = testing::database("claims", &[&chassis::db::MIGRATOR, Claims::migrations().unwrap()])
             .await
             .unwrap();
         let others = Shared::new(Mutex::new(Others::content()));
-
         certify(&database).await;
-
-        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let upstream = format!("http://{}", incoming.local_addr().unwrap());
-        let state = others.clone();
-        let router = axum::Router::new().fallback(move |request| answer(state.clone(), request));
-        let serving = tonic::transport::Server::builder()
-            .add_routes(tonic::service::Routes::from(router))
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        tokio::spawn(serving);
-
-        let mut computed = BTreeMap::from([
-            ("insecure-loopback".to_owned(), "true".to_owned()),
-            ("database.url".to_owned(), database.url.clone()),
-        ]);
-        for name in ["membership", "referral", "accreditation"] {
-            computed.insert(format!("upstream.{name}"), upstream.clone());
-        }
-        computed.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
-        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = ports.addresses().unwrap().grpc;
-        tokio::spawn(host::run::<Claims>(settings, ports, telemetry.clone(), stop.clone()));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        Self { database, others, channel, _stop: stop.drop_guard() }
+        let (channel, _stop) = beside(&database, &others, more);
+        Self { database, others, channel, _stop }
     }
 
     pub(crate) fn seps(&self, caller: &'static str) -> SepServiceClient<Named1> {
@@ -598,36 +574,14 @@ impl Served {
 
 // Used by the tests of the rules.
 impl Served {
-    pub(crate) fn rules(
-        &self,
-        caller: &'static str,
-    ) -> proto::claims::v1::rule_service_client::RuleServiceClient<Named1> {
-        proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(
-            self.channel.clone(),
-            Named(caller),
-        )
+    pub(crate) fn rules(&self, caller: &'static str) -> RuleServiceClient<Named1> {
+        RuleServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
 
-    /// Another replica of the service over the same database, which asks nobody; it stops with the value beside it.
-    pub(crate) fn replica(
-        &self,
-    ) -> (proto::claims::v1::rule_service_client::RuleServiceClient<Named1>, DropGuard) {
-        let stop = CancellationToken::new();
-        let mut computed = BTreeMap::from([
-            ("insecure-loopback".to_owned(), "true".to_owned()),
-            ("database.url".to_owned(), self.database.url.clone()),
-        ]);
-        for name in ["membership", "referral", "accreditation"] {
-            computed.insert(format!("upstream.{name}"), "http://127.0.0.1:9".to_owned());
-        }
-        let settings = Layers { computed, ..Layers::default() }.load(Claims::NAME, Claims::DEFAULTS).unwrap();
-        let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = ports.addresses().unwrap().grpc;
-        tokio::spawn(host::run::<Claims>(settings, ports, telemetry_once().clone(), stop.clone()));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        let client =
-            proto::claims::v1::rule_service_client::RuleServiceClient::with_interceptor(channel, Named(BPJS));
-        (client, stop.drop_guard())
+    /// Another replica of the service over the same database; it stops with the value beside it.
+    pub(crate) fn replica(&self) -> (RuleServiceClient<Named1>, DropGuard) {
+        let (channel, stop) = beside(&self.database, &self.others, &[]);
+        (RuleServiceClient::with_interceptor(channel, Named(BPJS)), stop)
     }
 
     /// As many more submitted claims like this one, of other members, over the 80 days before it.
@@ -708,14 +662,8 @@ impl Served {
 }
 
 impl Served {
-    pub(crate) fn accidents(
-        &self,
-        caller: &'static str,
-    ) -> pb::accident_service_client::AccidentServiceClient<Named1> {
-        pb::accident_service_client::AccidentServiceClient::with_interceptor(
-            self.channel.clone(),
-            Named(caller),
-        )
+    pub(crate) fn accidents(&self, caller: &'static str) -> AccidentServiceClient<Named1> {
+        AccidentServiceClient::with_interceptor(self.channel.clone(), Named(caller))
     }
 }
 
@@ -742,6 +690,7 @@ impl Served {
     }
 }
 
+/// A process of the service over a database, with others that it asks; it stops with the value beside the channel.
 fn beside(database: &TestDatabase, others: &Shared, more: &[(&str, &str)]) -> (Channel, DropGuard) {
     let stop = CancellationToken::new();
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
