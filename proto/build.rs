@@ -1,12 +1,17 @@
 //! Compiles every `.proto` under this folder, and refuses a contract that breaks a law of the house:
-//! a field without a data class, a method without a policy.
+//! a field without a data class, a method without a policy. Writes the methods and their policies as a table.
 
 use std::{
-    env, fs, io,
+    env,
+    fmt::Write as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
+
+/// Number of `EFFECT_WRITE`.
+const WRITE: i32 = 2;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -22,7 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     // Encoded by protox, not by prost: prost would drop the options, which are extensions to it.
     let encoded = compiler.encode_file_descriptor_set();
-    refuse_unclassified(&DescriptorPool::decode(encoded.as_slice())?)?;
+    let pool = DescriptorPool::decode(encoded.as_slice())?;
+    refuse_unclassified(&pool)?;
+    fs::write(out.join("methods.rs"), table(&pool)?)?;
     fs::write(out.join("descriptor_set.bin"), encoded)?;
 
     let mut messages = prost_build::Config::new();
@@ -81,6 +88,58 @@ fn refuse_unclassified(pool: &DescriptorPool) -> Result<(), String> {
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(format!("contracts refused:\n  {}", faults.join("\n  "))) }
+}
+
+/// The methods as a slice of `Method`, in the order of their paths.
+fn table(pool: &DescriptorPool) -> Result<String, Box<dyn std::error::Error>> {
+    let extension = pool.get_extension_by_name("jkn.options.v1.policy").ok_or("the policy is gone")?;
+    let services = pool.services().filter(|service| service.package_name().starts_with("jkn."));
+    let mut methods: Vec<_> = services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    methods.sort_by_key(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()));
+
+    let mut table = String::from("&[\n");
+    for method in methods {
+        let service = method.parent_service();
+        let options = method.options();
+        let policy = options.get_extension(&extension);
+        let policy = policy.as_message().ok_or("a policy is a message")?;
+        let number = |field: &str| policy.get_field_by_name(field).and_then(|value| value.as_enum_number());
+        let idempotent = policy.get_field_by_name("idempotent").and_then(|value| value.as_bool());
+        let system = service.package_name().split('.').nth(1).ok_or("a package has a system")?;
+        writeln!(
+            table,
+            "Method {{ path: {:?}, service: {:?}, system: {:?}, callers: &[{}], writes: {}, idempotent: {}, \
+             server_streaming: {}, client_streaming: {} }},",
+            format!("/{}/{}", service.full_name(), method.name()),
+            service.full_name(),
+            system.replace('_', "-"),
+            callers(policy)?,
+            number("effect") == Some(WRITE),
+            idempotent.unwrap_or(false),
+            method.is_server_streaming(),
+            method.is_client_streaming(),
+        )?;
+    }
+    table.push(']');
+    Ok(table)
+}
+
+/// The kinds of institution that a policy names, as variants of the generated enumeration.
+fn callers(policy: &DynamicMessage) -> Result<String, Box<dyn std::error::Error>> {
+    let kinds = policy
+        .descriptor()
+        .parent_pool()
+        .get_enum_by_name("jkn.options.v1.InstitutionKind")
+        .ok_or("jkn.options.v1.InstitutionKind is gone")?;
+    let named = policy.get_field_by_name("callers").ok_or("callers are gone")?;
+    let mut variants = String::new();
+    for kind in named.as_list().ok_or("callers are a list")? {
+        let kind =
+            kind.as_enum_number().and_then(|number| kinds.get_value(number)).ok_or("an unknown caller")?;
+        let name = kind.name().trim_start_matches("INSTITUTION_KIND_");
+        write!(variants, "InstitutionKind::{}{}, ", &name[..1], name[1..].to_lowercase())?;
+    }
+    Ok(variants)
 }
 
 fn is_set(options: &DynamicMessage, extension: &prost_reflect::ExtensionDescriptor) -> bool {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use chassis::{
     Caller, Problem,
-    contract::Method,
+    contract::{self, Method},
     identity::{self, Purpose, Signer, Verifier},
     reload::Reloaded,
 };
@@ -141,7 +141,7 @@ impl Door {
 
 /// Refuses a caller whose kind the method's policy does not name.
 pub(crate) fn authorise(method: &Method, caller: &Caller) -> Result<(), Problem> {
-    if method.allows(caller) {
+    if contract::allows(method, caller) {
         return Ok(());
     }
     let mut open_to: Vec<_> = method.callers.iter().map(|kind| identity::kind_name(*kind)).collect();

@@ -276,7 +276,7 @@ impl Connection {
                     let (head, body) = request.into_parts();
                     let mut onward = Request::new(body);
                     *onward.method_mut() = Verb::POST;
-                    *onward.uri_mut() = service.uri(&method.path)?;
+                    *onward.uri_mut() = service.uri(method.path)?;
                     *onward.headers_mut() = forward::headers(&head.headers, assertion, left, call);
                     if service.is_plain() {
                         onward

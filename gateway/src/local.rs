@@ -68,7 +68,7 @@ async fn follow(
 ) {
     let Some(name) = service.upgrade().map(|service| service.name().to_owned()) else { return };
     let mut names: Vec<&str> =
-        chassis::contract::methods().filter(|m| m.system == name).map(|m| m.service.as_str()).collect();
+        chassis::contract::methods().filter(|m| m.system == name).map(|m| m.service).collect();
     names.push(&name);
     names.sort_unstable();
     names.dedup();

@@ -63,7 +63,7 @@ impl Call {
     /// could be anything.
     pub(crate) fn begin(meters: &Arc<Meters>, route: Option<&Route>, headers: &HeaderMap) -> Self {
         let (method, system) = match route {
-            Some(Route::Behind(found)) => (found.path.as_str(), found.system.as_str()),
+            Some(Route::Behind(found)) => (found.path, found.system),
             Some(Route::Local) => ("local", NAME),
             None => ("unknown", NAME),
         };

@@ -61,9 +61,7 @@ impl Services {
         tls: Option<&Reloaded<rustls::ClientConfig>>,
         settings: &config::Settings,
     ) -> anyhow::Result<Self> {
-        let known = || {
-            contract::methods().map(|method| method.system.as_str()).filter(|name| *name != contract::FEED)
-        };
+        let known = || contract::methods().map(|method| method.system).filter(|name| *name != contract::FEED);
         for name in known() {
             anyhow::ensure!(
                 addresses.contains_key(name),
@@ -83,7 +81,7 @@ impl Services {
     pub(crate) fn home(&self, method: &Method, headers: &HeaderMap) -> Result<&Arc<Upstream>, Problem> {
         if method.system != contract::FEED {
             // Held by `open`: each service of the contracts has an address.
-            return self.by_name.get(&method.system).ok_or_else(Problem::internal);
+            return self.by_name.get(method.system).ok_or_else(Problem::internal);
         }
         let named = headers.get(SERVICE_NAME).and_then(|value| value.to_str().ok());
         named.and_then(|name| self.by_name.get(name)).ok_or_else(|| {
@@ -113,7 +111,7 @@ mod tests {
     #[test]
     fn the_descriptor_set_is_the_map() {
         for method in contract::methods() {
-            assert!(matches!(of(&method.path), Ok(Route::Behind(found)) if found.path == method.path));
+            assert!(matches!(of(method.path), Ok(Route::Behind(found)) if found.path == method.path));
         }
         for path in
             ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]

@@ -16,10 +16,7 @@ fn root() -> PathBuf {
 
 /// The services that the contracts name, without the feed that each of them serves.
 fn systems() -> BTreeSet<&'static str> {
-    contract::methods()
-        .map(|method| method.system.as_str())
-        .filter(|system| *system != contract::FEED)
-        .collect()
+    contract::methods().map(|method| method.system).filter(|system| *system != contract::FEED).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The contracts of the mesh, generated from the `.proto` files beside this crate, and the descriptor set
-//! that gateway, reflection and documentation read.
+//! that reflection and documentation read.
 //!
-//! Nothing here decides anything: messages, clients, servers, descriptors.
+//! Nothing here decides anything: messages, clients, servers, methods, descriptors.
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::large_futures)]
 mod generated {
@@ -9,6 +9,10 @@ mod generated {
 }
 
 pub use generated::jkn::*;
+
+mod method;
+
+pub use method::{METHODS, Method};
 
 /// The encoded `FileDescriptorSet` of every contract, with options and comments.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

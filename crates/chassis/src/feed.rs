@@ -96,7 +96,7 @@ pub async fn tail(
     call: &Call,
     from: From,
 ) -> Result<impl Stream<Item = Vec<Event>> + Send + use<>, Problem> {
-    let source = contract::method(&call.method).map(|method| method.system.clone()).unwrap_or_default();
+    let source = contract::method(&call.method).map(|method| method.system.to_owned()).unwrap_or_default();
     follow(db, source, call.deadline, from).await
 }
 

@@ -116,7 +116,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
             return Box::pin(std::future::ready(Ok(refused)));
         };
         let given = request.headers().contains_key(TRACEPARENT).then_some(call.traceparent.as_str());
-        let span = telemetry::call_span(&method.path, Some(call.caller.kind), given);
+        let span = telemetry::call_span(method.path, Some(call.caller.kind), given);
         let traceparent = telemetry::traceparent_of(&span).unwrap_or_else(|| call.traceparent.clone());
         let (deadline, trace) = (call.deadline, traceparent.clone());
         request.extensions_mut().insert(Call { traceparent: traceparent.clone(), ..call });
@@ -168,7 +168,7 @@ impl Shared {
     ) -> Result<Call, Problem> {
         let now = Timestamp::now();
         let caller = self.caller(peer, request.headers(), now)?;
-        if !method.allows(&caller) {
+        if !contract::allows(method, &caller) {
             return Err(Problem::new(
                 Code::PermissionDenied,
                 Reason::CallerNotAllowed.as_str_name(),
@@ -186,7 +186,7 @@ impl Shared {
             None if streams => Duration::from_secs(365 * 24 * 3600),
             None => self.rules.deadline,
         };
-        let mut call = Call::local(caller, method.path.as_str(), now, allowed);
+        let mut call = Call::local(caller, method.path, now, allowed);
         if let Some(context) = header(TRACEPARENT).filter(|text| call::is_traceparent(text)) {
             context.clone_into(&mut call.traceparent);
         }
@@ -223,7 +223,7 @@ impl Shared {
     fn count(&self, method: &'static Method, code: Code, begun: Instant) {
         let attributes = [
             KeyValue::new("jkn.process", self.rules.process),
-            KeyValue::new("rpc.method", method.path.as_str()),
+            KeyValue::new("rpc.method", method.path),
             KeyValue::new("rpc.response.status_code", telemetry::code_name(code)),
         ];
         let seconds = begun.elapsed().as_secs_f64();

@@ -137,9 +137,9 @@ async fn the_path_names_the_service_and_the_metadata_where_each_serves_it() {
         let Some(kind) = kind else { continue };
         let caller = format!("{}:0301R011", chassis::identity::kind_name(*kind));
         let answer =
-            call_path(&place, &method.path, &caller).await.unwrap_or_else(|e| panic!("{}: {e}", method.path));
+            call_path(&place, method.path, &caller).await.unwrap_or_else(|e| panic!("{}: {e}", method.path));
         let answer = answer.into_inner();
-        assert_eq!(seen(&answer, "seen-path"), Some(method.path.as_str()));
+        assert_eq!(seen(&answer, "seen-path"), Some(method.path));
         let expected = if method.system == "claims" { "claims" } else { "others" };
         assert_eq!(answer.events[0].source, expected, "{}", method.path);
     }

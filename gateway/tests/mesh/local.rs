@@ -39,7 +39,7 @@ async fn health_is_the_gateways_own_and_that_of_each_service() {
 async fn one_reflection_lists_every_service_of_the_mesh() {
     let behind = Behind::start("claims").await;
     let place = Place::start(everywhere(behind.address), Plan::default()).await;
-    let expected = || chassis::contract::methods().map(|method| method.service.as_str());
+    let expected = || chassis::contract::methods().map(|method| method.service);
 
     macro_rules! listed {
         ($version:ident) => {{

@@ -65,7 +65,8 @@ pub(crate) struct Place {
 
 /// The address of every service of the contracts: one for all.
 pub(crate) fn everywhere(address: SocketAddr) -> BTreeMap<String, String> {
-    let names = contract::methods().map(|method| method.system.clone()).filter(|name| name != contract::FEED);
+    let names =
+        contract::methods().map(|method| method.system.to_owned()).filter(|name| name != contract::FEED);
     names
         .chain(["claims".to_owned(), "referral".to_owned()])
         .map(|name| (name, format!("http://{address}")))

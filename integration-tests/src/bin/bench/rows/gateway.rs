@@ -91,7 +91,7 @@ async fn start(bench: &Bench, authority: &Authority, echo: &Echo) -> anyhow::Res
         set("SERVICE__ASSERTION_SIGNING_KEY", authority.path("assertion.key")),
     ];
     // Every service of the contracts must have an address: here all have the same.
-    let mut systems: Vec<_> = contract::methods().map(|method| method.system.as_str()).collect();
+    let mut systems: Vec<_> = contract::methods().map(|method| method.system).collect();
     systems.sort_unstable();
     systems.dedup();
     for system in systems.iter().filter(|system| **system != contract::FEED) {
