@@ -206,21 +206,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Greeted<T> {
     }
 }
 
+/// Not vectored: h2 then copies answers of up to 1 KiB into one buffer, and the answers of several calls leave by one write.
+/// Vectored, each that is longer than 256 bytes would be a system call, and a TLS record, of its own.
 impl<T: AsyncWrite + Unpin> AsyncWrite for Greeted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
