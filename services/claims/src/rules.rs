@@ -219,8 +219,8 @@ impl Rule {
                 == (&other.when_text, &other.applies_text, other.reason)
     }
 
-    fn assess(&self, context: &cel::Context<'_, '_>, facts: &Facts) -> Outcome {
-        match self.applies.as_ref().map_or(Ok(true), |applies| holds(applies, context)) {
+    fn assess(&self, view: &View<'_>, context: &cel::Context<'_, '_>, facts: &Facts) -> Outcome {
+        match self.applies.as_ref().map_or(Ok(true), |applies| holds(applies, view, context)) {
             Ok(true) => {}
             Ok(false) => return Outcome::NotApplicable,
             Err(_) => return Outcome::Failed,
@@ -233,7 +233,7 @@ impl Rule {
         if !self.needs.iter().all(at_hand) {
             return Outcome::NotAssessable;
         }
-        match holds(&self.when, context) {
+        match holds(&self.when, view, context) {
             Ok(true) => Outcome::Fires,
             Ok(false) => Outcome::Clear,
             Err(_) => Outcome::Failed,
@@ -268,7 +268,7 @@ impl RuleSet {
         let view = View::new(facts, norm_days, &self.tests);
         let context = view.context();
         let holding = self.rules.iter().filter(|rule| rule.holds_on(facts.service_date));
-        holding.map(|rule| (Arc::clone(rule), rule.assess(&context, facts))).collect()
+        holding.map(|rule| (Arc::clone(rule), rule.assess(&view, &context, facts))).collect()
     }
 }
 

@@ -149,18 +149,35 @@ impl<'a> View<'a> {
         first.iter().chain(rest)
     }
 
+    fn covered(&self, test: &CodeTest) -> impl Iterator<Item = &String> {
+        self.codes(&test.of).filter(|code| any_covers(&test.ranges, code))
+    }
+
     fn tested(&self, test: &CodeTest) -> CowVal<'_, '_> {
-        let mut covered = self.codes(&test.of).filter(|code| any_covers(&test.ranges, code));
+        let mut covered = self.covered(test);
         if test.counted {
             number(i64::try_from(covered.count()).unwrap_or(i64::MAX))
         } else {
             truth(covered.next().is_some())
         }
     }
+
+    /// Whether codes are missing without which an expression is false.
+    fn denies(&self, expression: &Expression) -> bool {
+        let mut conditions = expression.conditions.iter().filter_map(|place| self.tests.at(*place));
+        conditions.any(|test| self.covered(test).next().is_none())
+    }
 }
 
-/// Whether an expression holds.
-pub(super) fn holds(expression: &Expression, context: &Context<'_, '_>) -> Result<bool, ExecutionError> {
+/// Whether an expression holds in the context of a view.
+pub(super) fn holds(
+    expression: &Expression,
+    view: &View<'_>,
+    context: &Context<'_, '_>,
+) -> Result<bool, ExecutionError> {
+    if view.denies(expression) {
+        return Ok(false);
+    }
     let value = Value::resolve_val(expression.root(), context)?;
     value.downcast_ref::<CelBool>().map(|truth| *truth.inner()).ok_or_else(|| {
         ExecutionError::UnexpectedType { got: value.get_type().name().to_owned(), want: "bool".into() }

@@ -3,7 +3,8 @@
 //! neither fail on a type nor run for long.
 //!
 //! What most rules ask first, and most claims deny, is whether codes of a range are there. So `claim.diagnoses.coded('N17')`
-//! is taken out of the expression at load: there it becomes a name, whose value is found without an interpreter.
+//! is taken out of the expression at load: there it becomes a name, whose value is found without an interpreter. Where such
+//! a test is a condition of the whole, and denied, nothing else is evaluated.
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +53,16 @@ impl CodeTests {
 
     /// The test of a name.
     pub(super) fn named(&self, name: &str) -> Option<&CodeTest> {
-        name.strip_prefix(TEST)?.parse::<usize>().ok().and_then(|place| self.0.get(place))
+        self.0.get(Self::place(name)?)
+    }
+
+    /// The test at a place.
+    pub(super) fn at(&self, place: usize) -> Option<&CodeTest> {
+        self.0.get(place)
+    }
+
+    fn place(name: &str) -> Option<usize> {
+        name.strip_prefix(TEST)?.parse().ok()
     }
 }
 
@@ -176,6 +186,8 @@ fn field(name: &str) -> Option<Type> {
 #[derive(Debug)]
 pub(super) struct Expression {
     root: IdedExpr,
+    /// Tests of codes without any of which it is false, by their places.
+    pub(super) conditions: Vec<usize>,
     /// What must be at hand to evaluate it.
     pub(super) needs: Vec<Need>,
     /// The most steps it takes on any claim.
@@ -227,7 +239,20 @@ fn parse(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
         return Err(format!("may take {steps} steps, {MOST_STEPS} are the most"));
     }
     let needs = checker.needs;
-    Ok(Expression { root, needs, steps })
+    let mut conditions = Vec::new();
+    conditions_of(&root, &mut conditions);
+    Ok(Expression { root, conditions, needs, steps })
+}
+
+/// The tests of codes that an expression joins with others by `&&`.
+fn conditions_of(expression: &IdedExpr, found: &mut Vec<usize>) {
+    match &expression.expr {
+        Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
+            call.args.iter().for_each(|side| conditions_of(side, found));
+        }
+        Expr::Ident(name) => found.extend(CodeTests::place(name)),
+        _ => {}
+    }
 }
 
 struct Checker<'a> {
@@ -501,6 +526,20 @@ mod tests {
         assert_eq!((dialysis.of.as_str(), dialysis.counted), ("claim.procedures", false));
         let expression = read("standing.certified || referral.from_fktp", &mut tests).unwrap();
         assert_eq!(expression.needs, [Need::Standing, Need::Referral]);
+    }
+
+    #[test]
+    fn the_codes_without_which_it_is_false_are_known() {
+        let conditions = |text| read(text, &mut CodeTests::default()).unwrap().conditions;
+        let both = "claim.diagnoses.coded('N17') && !claim.procedures.coded('39.95') && (sep.emergency && claim.primary.coded('N18'))";
+        assert_eq!(conditions(both), [0, 2]);
+        for none in [
+            "claim.diagnoses.coded('N17') || claim.primary.coded('N18')",
+            "!(claim.diagnoses.coded('N17') && claim.primary.coded('N18'))",
+            "claim.secondary.count('B20') >= 2 && sep.emergency",
+        ] {
+            assert!(conditions(none).is_empty(), "{none}");
+        }
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Reader<'_> {
         let said = |facts: &Facts| {
             let norm_days = head.norms.get(&facts.package).copied().unwrap_or_default();
             let view = View::new(facts, norm_days, tests);
-            rule.assess(&view.context(), facts)
+            rule.assess(&view, &view.context(), facts)
         };
         for (at, facts) in written.fires.iter().enumerate() {
             let outcome = said(facts);
