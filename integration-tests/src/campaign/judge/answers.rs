@@ -9,10 +9,7 @@ use proto::claims::v1 as claims;
 use super::{Check, LOST};
 use crate::{
     Mesh,
-    campaign::{
-        desk::Asked,
-        journal::{End, Entry},
-    },
+    campaign::journal::{End, Entry},
 };
 
 /// What a service wrote under keys of its own begins so.
@@ -57,17 +54,16 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<Vec<
     ])
 }
 
-/// What the stored answer is for the caller. A row of a stream is kept as the submission that it is.
+/// What the stored answer is for the caller. Of a row of a stream, the state and what is pending are stored; the rest is what
+/// was asked, to which the record is bound by its hash.
 fn told(entry: &Entry, stored: Option<Vec<u8>>) -> Option<Vec<u8>> {
-    if entry.path != claims::SubmitClaimsRequest::PATH {
-        return stored;
-    }
+    let Some(asked) = entry.asked::<claims::SubmitClaimsRequest>() else { return stored };
     let claim = claims::SubmitClaimResponse::decode(stored?.as_slice()).ok()?.claim?;
     let row = claims::SubmitClaimsResponse {
-        request_id: entry.request_id.clone(),
+        request_id: asked.request_id,
+        claim_id: asked.claim_id,
         state: claim.state,
         pending: claim.pendings.into_iter().next(),
-        claim_id: claim.claim_id,
         ..claims::SubmitClaimsResponse::default()
     };
     Some(row.encode_to_vec())

@@ -24,7 +24,6 @@ use crate::{
     life::{Life, Step},
     rules::Verdict,
     store::{
-        self,
         claim::{Pending, Row},
         rules::Seen,
         submission::{self, Submitted},
@@ -42,7 +41,7 @@ impl Claims {
     ) -> Result<pb::SubmitClaimResponse, Error> {
         let (request_id, claim_id) = named(&message.request_id, &message.claim_id)?;
         let mutation = Mutation::new(&call, &message, request_id);
-        self.submissions.write(call, mutation, claim_id).await
+        self.submissions.write(call, mutation, Asked { claim_id, of: Of::Call }).await
     }
 
     /// Submits what comes over a stream, and answers each row in its turn.
@@ -70,7 +69,7 @@ impl Claims {
     ) -> Result<pb::SubmitClaimResponse, Error> {
         let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
         let mutation = Mutation::new(&call, row, request_id);
-        self.submissions.write_in_turn(call, mutation, claim_id).await
+        self.submissions.write_in_turn(call, mutation, Asked { claim_id, of: Of::Row }).await
     }
 }
 
@@ -104,36 +103,50 @@ pub(super) fn row_result(
     }
 }
 
+/// A claim that is to be submitted.
+pub(crate) struct Asked {
+    claim_id: Uuid,
+    of: Of,
+}
+
+/// How it is asked for, and so how much of the claim is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// By a call: the whole claim.
+    Call,
+    /// As a row among many: no more than a [`row_result`] tells. It is stored as the answer, so less is written.
+    Row,
+}
+
 /// Submissions, written together.
 pub(crate) struct Submissions {
     pub(crate) policies: Arc<Policies>,
 }
 
 impl Batched for Submissions {
-    /// The claim.
-    type Work = Uuid;
+    type Work = Asked;
     type Answer = pb::SubmitClaimResponse;
     type Error = Error;
     type Subject = Uuid;
 
     const NAME: &'static str = "submit_claim";
 
-    fn subject(claim_id: &Uuid) -> Uuid {
-        *claim_id
+    fn subject(asked: &Asked) -> Uuid {
+        asked.claim_id
     }
 
     async fn write(
         &self,
         connection: &mut PgConnection,
         turn: Turn,
-        asked: &[(&Call, &Uuid)],
+        asked: &[(&Call, &Asked)],
     ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
-        let named: Vec<_> = asked.iter().map(|(_, id)| **id).collect();
+        let named: Vec<_> = asked.iter().map(|(_, asked)| asked.claim_id).collect();
         let mut finals = submission::lock(connection, &named, turn == Turn::Alone).await?;
         let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
         let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
-        for (place, (call, id)) in asked.iter().enumerate() {
-            let Some(at) = finals.iter().position(|found| found.claim.claim_id == **id) else {
+        for (place, (call, asked)) in asked.iter().enumerate() {
+            let Some(at) = finals.iter().position(|found| found.claim.claim_id == asked.claim_id) else {
                 // Not there, or held by somebody; that shows when nobody else has to wait for it.
                 outcomes[place] = Some(match turn {
                     Turn::Shared => Outcome::Alone,
@@ -145,7 +158,7 @@ impl Batched for Submissions {
             let foreign = call.caller.facility().is_some_and(|own| own != found.claim.facility_code);
             match if foreign { Err(Error::NoClaim) } else { self.ready(&found.claim, call) } {
                 Ok(was) => {
-                    ready.push((place, *call, was));
+                    ready.push((place, *call, asked.of, was));
                     claims.push(found);
                 }
                 Err(error) => outcomes[place] = Some(Outcome::Refused(error)),
@@ -153,12 +166,12 @@ impl Batched for Submissions {
         }
         let judged = verification::verify_all(connection, &self.policies.rules, claims).await?;
         let (mut written, mut tracers) = (Vec::with_capacity(ready.len()), Vec::new());
-        for ((place, call, was), (seen, judged)) in ready.into_iter().zip(judged) {
+        for ((place, call, of, was), (seen, judged)) in ready.into_iter().zip(judged) {
             let claim_id = seen.claim.claim_id;
             let decided = match judged {
                 Ok(judged) => {
                     tracers.extend(verification::tracer_results(claim_id, &judged.verdict));
-                    self.decide(seen, was, call, &judged.verdict)
+                    self.decide(seen, was, call, of, &judged.verdict)
                 }
                 Err(error) => Err(error),
             };
@@ -173,10 +186,8 @@ impl Batched for Submissions {
                 }
             }
         }
-        if let Some(first) = written.first() {
-            let at = first.step.taken_at;
-            submission::save(connection, &written).await?;
-            store::rules::keep_tracers(connection, at, &tracers).await?;
+        if !written.is_empty() {
+            submission::save(connection, &written, &tracers).await?;
         }
         Ok(outcomes.into_iter().flatten().collect())
     }
@@ -201,6 +212,7 @@ impl Submissions {
         seen: Seen,
         was: Life,
         call: &Call,
+        of: Of,
         verdict: &Verdict,
     ) -> Result<(Submitted, pb::SubmitClaimResponse, Vec<Event>), Error> {
         let mut row = seen.claim;
@@ -235,7 +247,14 @@ impl Submissions {
                 answer: None,
             })
             .collect();
-        let claim = Some(view::claim(&row, &self.policies, call, &open, &[])?);
+        let claim = Some(match of {
+            Of::Call => view::claim(&row, &self.policies, call, &open, &[])?,
+            Of::Row => pb::Claim {
+                state: row.state.into(),
+                pendings: open.iter().map(view::pending).collect::<Result<_, _>>()?,
+                ..pb::Claim::default()
+            },
+        });
         let closed = was.asked.map(|_| was.round);
         Ok((Submitted { claim: row, step, closed, question }, pb::SubmitClaimResponse { claim }, events))
     }

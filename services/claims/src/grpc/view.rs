@@ -86,7 +86,7 @@ pub(super) fn claim(
     })
 }
 
-fn pending(round: &Pending) -> Result<pb::Pending, Error> {
+pub(super) fn pending(round: &Pending) -> Result<pb::Pending, Error> {
     let unreadable = |_| Error::Unreadable("round of pending");
     let question = pb::Pending::decode(round.question.as_slice()).map_err(unreadable)?;
     let answer =

@@ -278,35 +278,6 @@ pub struct TracerResult {
     pub outcome: i16,
 }
 
-/// Keeps what tracers said, in one statement; nothing is sent when they said nothing.
-pub async fn keep_tracers(
-    connection: &mut PgConnection,
-    at: Timestamp,
-    results: &[TracerResult],
-) -> Result<(), sqlx::Error> {
-    if results.is_empty() {
-        return Ok(());
-    }
-    let claim_ids: Vec<Uuid> = results.iter().map(|result| result.claim_id).collect();
-    let rule_ids: Vec<String> = results.iter().map(|result| result.rule_id.clone()).collect();
-    let versions: Vec<i32> = results.iter().map(|result| result.rule_version).collect();
-    let outcomes: Vec<i16> = results.iter().map(|result| result.outcome).collect();
-    sqlx::query!(
-        "insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
-         select t.claim_id, t.rule_id, t.rule_version, t.outcome, $5
-         from unnest($1::uuid[], $2::text[], $3::int[], $4::smallint[]) as t (claim_id, rule_id, rule_version, outcome)
-         on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome",
-        &claim_ids,
-        &rule_ids,
-        &versions,
-        &outcomes,
-        at.to_sqlx(),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// When each of these tracers was first assessed: of every version of it, one look into an index.
 pub async fn first_runs(
     executor: impl PgExecutor<'_>,

@@ -5,7 +5,10 @@ use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::claim::{Row, Step, WithLetter};
+use super::{
+    claim::{Row, Step, WithLetter},
+    rules::TracerResult,
+};
 
 /// What a submission changed.
 #[derive(Debug)]
@@ -51,8 +54,12 @@ pub async fn lock(
     Ok(if wait { locked!("for update of c") } else { locked!("for update of c skip locked") })
 }
 
-/// Writes what submissions changed: claims, steps, and the rounds that they closed and opened.
-pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Result<(), sqlx::Error> {
+/// Writes what submissions changed: claims, steps, the rounds that they closed and opened, and what the tracers said.
+pub async fn save(
+    connection: &mut PgConnection,
+    submitted: &[Submitted],
+    tracers: &[TracerResult],
+) -> Result<(), sqlx::Error> {
     let at = |at: Timestamp| at.to_sqlx();
     let claims = || submitted.iter().map(|one| &one.claim);
     let closed = || submitted.iter().filter_map(|one| Some((one, one.closed?)));
@@ -75,6 +82,10 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
              update claim_pending set answered_at = closed.answered_at, answer = ''
              from unnest($11::uuid[], $12::integer[], $13::timestamptz[]) as closed (claim_id, round, answered_at)
              where claim_pending.claim_id = closed.claim_id and claim_pending.round = closed.round
+         ), assessed as (
+             insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
+             select result.*, $20 from unnest($16::uuid[], $17::text[], $18::integer[], $19::smallint[]) as result
+             on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome
          )
          insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
          select step.claim_id, step.round, step.pending_reason, step.asked_of, step.asked_at, opened.question
@@ -95,6 +106,11 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
         &closed().map(|(one, _)| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
         &opened().map(|(claim, _)| claim.claim_id).collect::<Vec<_>>(),
         &opened().map(|(_, question)| question).collect::<Vec<_>>(),
+        &tracers.iter().map(|result| result.claim_id).collect::<Vec<_>>(),
+        &tracers.iter().map(|result| result.rule_id.clone()).collect::<Vec<_>>(),
+        &tracers.iter().map(|result| result.rule_version).collect::<Vec<_>>(),
+        &tracers.iter().map(|result| result.outcome).collect::<Vec<_>>(),
+        submitted.iter().map(|one| at(one.step.taken_at)).next() as Option<jiff_sqlx::Timestamp>,
     )
     .execute(connection)
     .await?;

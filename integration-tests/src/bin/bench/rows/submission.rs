@@ -41,8 +41,16 @@ use crate::{
     trial,
 };
 
-pub(super) const ROWS: Rows =
-    Rows { names: &["submission", "submission-p50", "submission-postgres", "submission-streamed"], measure };
+pub(super) const ROWS: Rows = Rows {
+    names: &[
+        "submission",
+        "submission-p50",
+        "submission-postgres",
+        "submission-streamed",
+        "submission-grown",
+    ],
+    measure,
+};
 
 /// Callers at once, of both sides.
 const CONNECTIONS: usize = 8;
@@ -53,6 +61,8 @@ const CLIENTS: u32 = 64;
 const CLAIMS: u64 = 80_000;
 /// Those of a repetition: ours, the peer's, ours over streams, and the peer's a thousand at once, which are more.
 const CLAIMS_OF_REPETITION: u64 = 5 * CLAIMS;
+/// Of the same load on a tenth of the claims: those of a repetition, all of which it may submit.
+const FEW: u64 = CLAIMS_OF_REPETITION / 10;
 /// Streams at once, connections beside them, and claims of one statement of those.
 const STREAMS: u64 = 2;
 const BULK: usize = 1_000;
@@ -91,33 +101,56 @@ struct Ours {
     foreign_processors: f64,
 }
 
+impl Ours {
+    /// Of the service and its database together.
+    fn all_micros(&self) -> f64 {
+        self.service_micros + self.postgres_micros
+    }
+}
+
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let authority = Authority::open(bench)?;
-    let databases = Databases::start(bench, "submission").await?;
-    databases.run(bench, &[Claims::NAME], &["migrate", Claims::NAME]).await?;
+    let (databases, few) = (database(bench, "submission").await?, database(bench, "submission-few").await?);
     let claims = start(bench, &authority, &databases).await?;
+    let claims_of_few = start(bench, &authority, &few).await?;
     let one = script()?;
 
-    let (mut pairs, mut streamed) = (Vec::new(), Vec::new());
+    let (mut pairs, mut streamed, mut grown) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=bench.repetitions {
+        let among_few = {
+            let first = u64::from(number - 1) * FEW + 1;
+            make_final(&few, first, FEW).await?;
+            let service = Service { bench, authority: &authority, databases: &few, claims: &claims_of_few };
+            let among_few = service.called(first..first + FEW).await?;
+            relayed(&few).await?;
+            among_few
+        };
         let first = u64::from(number - 1) * CLAIMS_OF_REPETITION + 1;
         make_final(&databases, first, CLAIMS_OF_REPETITION).await?;
         let service = Service { bench, authority: &authority, databases: &databases, claims: &claims };
-        let ours = service.called(first).await?;
+        let ours = service.called(first..first + CLAIMS).await?;
         relayed(&databases).await?;
+        grown.push((ours.all_micros(), among_few.all_micros()));
         let peer = peer(bench, &databases, &one, (first + CLAIMS, CLAIMS)).await?;
         let rate = service.streamed(first + 2 * CLAIMS).await?;
         relayed(&databases).await?;
         let bulk = peer_of_streams(bench, &databases, first + 3 * CLAIMS).await?;
+        same_rows(&databases, first, first + CLAIMS).await?;
+        same_rows(&databases, first + 2 * CLAIMS, first + 3 * CLAIMS).await?;
         bench.tell(&format!(
-            "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {rate:.0}/s  |  {bulk:.0}/s",
-            bench.repetitions
+            "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {rate:.0}/s  |  {bulk:.0}/s\n       \
+             of ten times as many claims {:.1} µs  |  {:.1} µs",
+            bench.repetitions,
+            ours.all_micros(),
+            among_few.all_micros(),
         ));
         pairs.push((ours, peer));
         streamed.push((rate, bulk));
     }
-    claims.process.end().await?;
-    databases.stop().await?;
+    for (process, databases) in [(claims.process, databases), (claims_of_few.process, few)] {
+        process.end().await?;
+        databases.stop().await?;
+    }
 
     let row = |name, what, unit, goal, of: fn(&(Ours, pgbench::Report)) -> (f64, f64)| Row {
         name,
@@ -134,6 +167,14 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         goal: Goal::AtLeast { goal: 0.6, aim: None },
         details: json!(streamed),
         measured: Measured::Beside(streamed),
+    };
+    let grown = Row {
+        name: "submission-grown",
+        what: "service and PostgreSQL together, beside the same load on a tenth of the claims",
+        unit: "µs of CPU a claim",
+        goal: Goal::AtMost { goal: 1.2, aim: None },
+        details: json!(grown),
+        measured: Measured::Beside(grown),
     };
     Ok(vec![
         row(
@@ -158,7 +199,15 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             |(ours, peer)| (ours.postgres_micros, peer.postgres_micros),
         ),
         streams,
+        grown,
     ])
+}
+
+/// A database of claims, empty.
+async fn database(bench: &Bench, name: &'static str) -> anyhow::Result<Databases> {
+    let databases = Databases::start(bench, name).await?;
+    databases.run(bench, &[Claims::NAME], &["migrate", Claims::NAME]).await?;
+    Ok(databases)
 }
 
 async fn start(bench: &Bench, authority: &Authority, databases: &Databases) -> anyhow::Result<Served> {
@@ -269,8 +318,8 @@ async fn make_final(databases: &Databases, first: u64, many: u64) -> anyhow::Res
 }
 
 /// A request for each claim, each with a key of its own.
-fn write_messages(file: &Path, first: u64) -> anyhow::Result<()> {
-    let messages: Vec<_> = (first..first + CLAIMS)
+fn write_messages(file: &Path, numbers: Range<u64>) -> anyhow::Result<()> {
+    let messages: Vec<_> = numbers
         .map(|number| pb::SubmitClaimRequest {
             request_id: Uuid::now_v7().to_string(),
             claim_id: claim_id(number).to_string(),
@@ -294,9 +343,9 @@ impl Service<'_> {
     }
 
     /// By many callers, each with one claim at a time.
-    async fn called(&self, first: u64) -> anyhow::Result<Ours> {
+    async fn called(&self, numbers: Range<u64>) -> anyhow::Result<Ours> {
         let messages = self.bench.folder().join("submit-claim");
-        write_messages(&messages, first)?;
+        write_messages(&messages, numbers)?;
         let assertion = Header {
             name: chassis::call::ASSERTION.to_owned(),
             value: self.assertion()?,
@@ -387,21 +436,49 @@ async fn relayed(databases: &Databases) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long an answer and an event of the service are.
-fn lengths() -> anyhow::Result<(usize, usize)> {
+/// How long an answer and an event of the service are, and how long the answer to a row of a stream is.
+fn lengths() -> anyhow::Result<(usize, usize, usize)> {
     let (_, letter, data, grouping) = episode(time::today_at(Timestamp::now()))?;
-    Ok((data.encoded_len() + grouping.encoded_len() + 300, 200 + letter.segment.len()))
+    let of_row = pb::SubmitClaimResponse {
+        claim: Some(pb::Claim { state: pb::ClaimState::Submitted.into(), ..pb::Claim::default() }),
+    };
+    Ok((data.encoded_len() + grouping.encoded_len() + 300, 200 + letter.segment.len(), of_row.encoded_len()))
+}
+
+/// What the tracers say of an episode, each on the claims that were changed.
+const TRACED: &str = "traced as (
+    insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
+    select claim_id, rule_id, 1, 1, now()
+    from changed, unnest(array['fkrtl-readmission', 'fkrtl-pneumonia-x-ray']) rule_id
+)";
+
+/// Whether both sides write as many rows for a claim.
+async fn same_rows(databases: &Databases, ours: u64, peers: u64) -> anyhow::Result<()> {
+    let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
+    let mut rows = Vec::new();
+    for number in [ours, peers] {
+        let of: (i64, i64) = sqlx::query_as(
+            "select (select count(*) from claim_step where claim_id = $1),
+                    (select count(*) from claim_tracer where claim_id = $1)",
+        )
+        .bind(claim_id(number))
+        .fetch_one(&mut database)
+        .await?;
+        rows.push(of);
+    }
+    anyhow::ensure!(rows[0] == rows[1], "the peer writes other rows than the service: {rows:?}");
+    Ok(())
 }
 
 /// The rows of a submission in one statement: what the service writes, of the same length.
 fn script() -> anyhow::Result<Script> {
-    let (answer, event) = lengths()?;
+    let (answer, event, _) = lengths()?;
     let text = format!(
         "\\set number :first + :turn * {CLIENTS} + :client_id
 \\set turn :turn + 1
 with changed as (
     update claim set state = 4, steps = steps + 1, submitted_at = now(), round = 0, pending_reason = null,
-           asked_of = null, asked_at = null
+           asked_of = null, asked_at = null, sent_rupiah = tariff_rupiah
     where claim_id = ('01931f3e-0000-7000-8000-' || lpad(to_hex(:number::bigint), 12, '0'))::uuid and state = 3
     returning claim_id, steps, state
 ), taken as (
@@ -412,7 +489,7 @@ with changed as (
     select 'hospital:{HOSPITAL}', gen_random_uuid()::text, '{METHOD}',
            decode(repeat('5a', 32), 'hex'), decode(repeat('5a', {answer}), 'hex')
     from changed
-)
+), {TRACED}
 insert into outbox (event_id, kind, subject, traceparent, body)
 select gen_random_uuid(), '{KIND}', claim_id::text,
        '{TRACEPARENT}', decode(repeat('5a', {event}), 'hex')
@@ -457,7 +534,7 @@ async fn peer_of_streams(bench: &Bench, databases: &Databases, first: u64) -> an
 
 /// Sends claims a thousand at once over a connection, until an end; tells how many.
 async fn sent(databases: &Databases, mut numbers: Range<u64>, end: Instant) -> anyhow::Result<u64> {
-    let (answer, event) = lengths()?;
+    let (_, event, answer) = lengths()?;
     let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
     let statement = format!(
         "with given as (
@@ -466,7 +543,7 @@ async fn sent(databases: &Databases, mut numbers: Range<u64>, end: Instant) -> a
                     as given (claim_id, request_id, request_hash, response, event_id, subject, traceparent, body)
          ), changed as (
              update claim set state = 4, steps = steps + 1, submitted_at = now(), round = 0, pending_reason = null,
-                    asked_of = null, asked_at = null
+                    asked_of = null, asked_at = null, sent_rupiah = tariff_rupiah
              from given where claim.claim_id = given.claim_id and state = 3
              returning claim.claim_id, steps, state
          ), taken as (
@@ -475,7 +552,7 @@ async fn sent(databases: &Databases, mut numbers: Range<u64>, end: Instant) -> a
          ), keyed as (
              insert into idempotency (caller, request_id, method, request_hash, response)
              select 'hospital:{HOSPITAL}', request_id, '{METHOD}', request_hash, response from given
-         )
+         ), {TRACED}
          insert into outbox (event_id, kind, subject, traceparent, body)
          select event_id, '{KIND}', subject, traceparent, body from given"
     );
