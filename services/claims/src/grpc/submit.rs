@@ -143,6 +143,7 @@ impl Batched for Submissions {
     ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
         let named: Vec<_> = asked.iter().map(|(_, asked)| asked.claim_id).collect();
         let mut finals = submission::lock(connection, &named, turn == Turn::Alone).await?;
+        submission::add_filings(connection, &mut finals).await?;
         let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
         let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
         for (place, (call, asked)) in asked.iter().enumerate() {

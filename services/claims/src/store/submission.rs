@@ -54,6 +54,36 @@ pub async fn lock(
     Ok(if wait { locked!("for update of c") } else { locked!("for update of c skip locked") })
 }
 
+/// Adds the last filing of claims that came back from the hospital, since the clocks of an answer count from it. Nothing is
+/// asked when none of them did.
+pub async fn add_filings(
+    connection: &mut PgConnection,
+    claims: &mut [WithLetter],
+) -> Result<(), sqlx::Error> {
+    let returned: Vec<_> =
+        claims.iter().filter(|one| one.claim.round > 0).map(|one| one.claim.claim_id).collect();
+    if returned.is_empty() {
+        return Ok(());
+    }
+    let filings = sqlx::query!(
+        r#"select returned.claim_id as "claim_id!", filed.filed_at, filed.outcome, filed.stated_on
+           from unnest($1::uuid[]) as returned (claim_id)
+           join lateral (
+               select filed_at, outcome, stated_on from filing_claim join filing using (filing_id)
+               where filing_claim.claim_id = returned.claim_id order by filed_at desc limit 1) filed on true"#,
+        &returned,
+    )
+    .fetch_all(connection)
+    .await?;
+    for filing in filings {
+        let Some(one) = claims.iter_mut().find(|one| one.claim.claim_id == filing.claim_id) else { continue };
+        one.claim.filed_at = Some(filing.filed_at.to_jiff());
+        one.claim.filing_outcome = filing.outcome;
+        one.claim.filing_stated_on = filing.stated_on.map(|day| day.to_jiff());
+    }
+    Ok(())
+}
+
 /// Writes what submissions changed: claims, steps, the rounds that they closed and opened, and what the tracers said.
 pub async fn save(
     connection: &mut PgConnection,

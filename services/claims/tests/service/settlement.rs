@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::served::{BPJS, HOSPITAL, OTHER, Served, day, fact, key, reason, today, wrong_fields};
+use crate::served::{BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, wrong_fields};
 use prost::Message;
 use proto::claims::v1 as pb;
 use sqlx::migrate::Migrator;
@@ -392,6 +392,25 @@ async fn a_month_is_filed_returned_filed_again_and_complete() {
     let kinds = served.kinds(14).await;
     let of_filing = kinds.iter().filter(|kind| ["MonthFiled", "CompletenessStated"].contains(&kind.as_str()));
     assert_eq!(of_filing.count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_a_claim_that_comes_back_counts_from_its_filing() {
+    let served = Served::start().await;
+    let pending = served.pending(today()).await;
+    let amount = pending.grouping.as_ref().unwrap().tariff_rupiah;
+    filed(&served, filing(today(), 1, amount)).await.unwrap();
+    sqlx::query("update filing set filed_at = filed_at - interval '3 days'")
+        .execute(&served.database.pool)
+        .await
+        .unwrap();
+    let cured = served.set(&pending, coding(today(), "E11.9")).await.unwrap();
+    let back = served.finalised(&served.grouped(&cured).await).await.unwrap();
+    let answered = served.submitted(&back).await.unwrap();
+    assert_eq!(answered.state(), pb::ClaimState::Resubmitted);
+    let read = served.read(&answered).await;
+    assert_eq!(answered.clocks, read.clocks);
+    assert_eq!(read.clocks.unwrap().completeness_due_on, day(7).to_string(), "ten days from the filing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
