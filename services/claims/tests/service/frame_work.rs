@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit::{draw, export, nation, past, read, ready, sample, wait_for_seed, wish, write},
+    audit_frames::{draw, export, nation, past, read, ready, sample, wait_for_seed, wish, write},
     served::{BPJS, Served, key, reason},
 };
 use claims::{

@@ -4,15 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod accidents;
-mod audit;
+mod audit_frames;
+mod audits;
 mod coders;
+mod coding_reviews;
 mod dispute;
 mod eklaim;
+mod filings;
 mod follow_ups;
 mod frame_work;
 mod grouping;
 mod issuance;
 mod journey;
+mod rule_sets;
 mod rules;
 mod sep_approvals;
 mod sep_life;
