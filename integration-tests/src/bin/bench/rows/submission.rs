@@ -6,6 +6,7 @@
 //! one statement of arrays.
 
 use std::{
+    collections::BTreeMap,
     fs,
     ops::Range,
     path::Path,
@@ -39,6 +40,7 @@ use crate::{
     row::{Goal, Measured, Row},
     serve::{self, Authority, Served},
     trial,
+    usage::Reading,
 };
 
 pub(super) const ROWS: Rows = Rows {
@@ -108,6 +110,30 @@ impl Ours {
     }
 }
 
+/// Claims that came together.
+#[derive(Debug, serde::Serialize)]
+struct Streamed {
+    /// Claims a second.
+    rate: f64,
+    /// Processor time of each process for a claim, in microseconds.
+    micros: BTreeMap<&'static str, f64>,
+}
+
+impl Streamed {
+    /// What these processes use while claims are submitted; `submitted` tells how many.
+    async fn measure(
+        watched: &[(&'static str, i32)],
+        submitted: impl Future<Output = anyhow::Result<u64>>,
+    ) -> anyhow::Result<Self> {
+        let (before, begun) = (Reading::take(watched)?, Instant::now());
+        let claims = submitted.await? as f64;
+        let rate = claims / begun.elapsed().as_secs_f64();
+        let used = Reading::take(watched)?.since(&before).by_name;
+        let micros = used.into_iter().map(|(name, time)| (name, time.as_secs_f64() * 1e6 / claims)).collect();
+        Ok(Self { rate, micros })
+    }
+}
+
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let authority = Authority::open(bench)?;
     let (databases, few) = (database(bench, "submission").await?, database(bench, "submission-few").await?);
@@ -132,49 +158,35 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         relayed(&databases).await?;
         grown.push((ours.all_micros(), among_few.all_micros()));
         let peer = peer(bench, &databases, &one, (first + CLAIMS, CLAIMS)).await?;
-        let rate = service.streamed(first + 2 * CLAIMS).await?;
+        let watched = [("service", claims.process.pid()?), ("postgres", databases.pid()?)];
+        let together = Streamed::measure(&watched, service.streamed(first + 2 * CLAIMS)).await?;
         relayed(&databases).await?;
         let bulk = peer_of_streams(bench, &databases, first + 3 * CLAIMS).await?;
         same_rows(&databases, first, first + CLAIMS).await?;
         same_rows(&databases, first + 2 * CLAIMS, first + 3 * CLAIMS).await?;
         bench.tell(&format!(
-            "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {rate:.0}/s  |  {bulk:.0}/s\n       \
+            "  {number}/{}  {ours:.1?}  |  {peer:.1?}\n       streamed {together:.1?}  |  {bulk:.1?}\n       \
              of ten times as many claims {:.1} µs  |  {:.1} µs",
             bench.repetitions,
             ours.all_micros(),
             among_few.all_micros(),
         ));
         pairs.push((ours, peer));
-        streamed.push((rate, bulk));
+        streamed.push((together, bulk));
     }
     for (process, databases) in [(claims.process, databases), (claims_of_few.process, few)] {
         process.end().await?;
         databases.stop().await?;
     }
 
-    let row = |name, what, unit, goal, of: fn(&(Ours, pgbench::Report)) -> (f64, f64)| Row {
+    let of = |sides: fn(&(Ours, pgbench::Report)) -> (f64, f64)| pairs.iter().map(sides).collect();
+    let row = |name, what, unit, goal, sides, details| Row {
         name,
         what,
         unit,
         goal,
-        measured: Measured::Beside(pairs.iter().map(of).collect()),
-        details: json!(pairs),
-    };
-    let streams = Row {
-        name: "submission-streamed",
-        what: "jkn serve claims, two streams, beside two connections with 1,000 claims in one statement of arrays",
-        unit: "claims/s",
-        goal: Goal::AtLeast { goal: 0.6, aim: None },
-        details: json!(streamed),
-        measured: Measured::Beside(streamed),
-    };
-    let grown = Row {
-        name: "submission-grown",
-        what: "service and PostgreSQL together, beside the same load on a tenth of the claims",
-        unit: "µs of CPU a claim",
-        goal: Goal::AtMost { goal: 1.2, aim: None },
-        details: json!(grown),
-        measured: Measured::Beside(grown),
+        measured: Measured::Beside(sides),
+        details,
     };
     Ok(vec![
         row(
@@ -182,24 +194,41 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             "jkn serve claims, 64 callers, beside pgbench, 64 clients, one statement for the same rows",
             "claims/s",
             Goal::AtLeast { goal: 1.5, aim: Some(2.5) },
-            |(ours, peer)| (ours.rate, peer.rate),
+            of(|(ours, peer)| (ours.rate, peer.rate)),
+            json!(pairs),
         ),
         row(
             "submission-p50",
             "the same, median time of a caller",
             "µs",
             Goal::AtMost { goal: 1.0, aim: None },
-            |(ours, peer)| (ours.p50 as f64, peer.p50 as f64),
+            of(|(ours, peer)| (ours.p50 as f64, peer.p50 as f64)),
+            json!(pairs),
         ),
         row(
             "submission-postgres",
             "the same, PostgreSQL with the relay of the events",
             "µs of CPU a claim",
             Goal::AtMost { goal: 0.35, aim: None },
-            |(ours, peer)| (ours.postgres_micros, peer.postgres_micros),
+            of(|(ours, peer)| (ours.postgres_micros, peer.postgres_micros)),
+            json!(pairs),
         ),
-        streams,
-        grown,
+        row(
+            "submission-streamed",
+            "jkn serve claims, two streams, beside two connections with 1,000 claims in one statement of arrays",
+            "claims/s",
+            Goal::AtLeast { goal: 0.6, aim: None },
+            streamed.iter().map(|(ours, peer)| (ours.rate, peer.rate)).collect(),
+            json!(streamed),
+        ),
+        row(
+            "submission-grown",
+            "service and PostgreSQL together, beside the same load on a tenth of the claims",
+            "µs of CPU a claim",
+            Goal::AtMost { goal: 1.2, aim: None },
+            grown.clone(),
+            json!(grown),
+        ),
     ])
 }
 
@@ -383,8 +412,8 @@ impl Service<'_> {
         })
     }
 
-    /// Over streams, until their claims are all submitted: claims a second.
-    async fn streamed(&self, first: u64) -> anyhow::Result<f64> {
+    /// Over streams, until their claims are all submitted; tells how many.
+    async fn streamed(&self, first: u64) -> anyhow::Result<u64> {
         let tls = self.authority.client("gateway", Claims::NAME)?;
         let identity = Identity::from_pem(fs::read(&tls.certificate)?, fs::read(&tls.key)?);
         let tls = ClientTlsConfig::new()
@@ -401,7 +430,6 @@ impl Service<'_> {
             request.metadata_mut().insert(chassis::call::ASSERTION, assertion.clone());
             streams.push((endpoint.connect().await?, request));
         }
-        let begun = Instant::now();
         let submitted = streams.into_iter().map(|(channel, request)| async {
             let mut client = ClaimServiceClient::new(channel);
             let mut answers = client.submit_claims(request).await?.into_inner();
@@ -414,7 +442,7 @@ impl Service<'_> {
         });
         let submitted: u64 = try_join_all(submitted).await?.into_iter().sum();
         anyhow::ensure!(submitted == CLAIMS, "{submitted} claims of {CLAIMS} were submitted");
-        Ok(submitted as f64 / begun.elapsed().as_secs_f64())
+        Ok(submitted)
     }
 }
 
@@ -515,21 +543,22 @@ async fn peer(
     Ok(report)
 }
 
-/// The peer of streams: claims a second.
-async fn peer_of_streams(bench: &Bench, databases: &Databases, first: u64) -> anyhow::Result<f64> {
+/// The peer of streams.
+async fn peer_of_streams(bench: &Bench, databases: &Databases, first: u64) -> anyhow::Result<Streamed> {
     let held = Held::take(databases).await?;
     let of_connection = 2 * CLAIMS / STREAMS;
-    let begun = Instant::now();
-    let mut connections = Vec::new();
-    for connection in 0..STREAMS {
-        let first = first + connection * of_connection;
-        connections.push(sent(databases, first..first + of_connection, begun + bench.duration));
-    }
-    let sent: u64 = try_join_all(connections).await?.into_iter().sum();
-    let seconds = begun.elapsed().as_secs_f64();
+    let mut submitted = 0;
+    let streamed = Streamed::measure(&[("postgres", databases.pid()?)], async {
+        let end = Instant::now() + bench.duration;
+        let starts = (0..STREAMS).map(|connection| first + connection * of_connection);
+        let connections = starts.map(|first| sent(databases, first..first + of_connection, end));
+        submitted = try_join_all(connections).await?.into_iter().sum();
+        Ok(submitted)
+    })
+    .await?;
     let told = held.clear().await?;
-    anyhow::ensure!(told == sent, "{told} claims were submitted, not {sent}");
-    Ok(sent as f64 / seconds)
+    anyhow::ensure!(told == submitted, "{told} claims were submitted, not {submitted}");
+    Ok(streamed)
 }
 
 /// Sends claims a thousand at once over a connection, until an end; tells how many.
