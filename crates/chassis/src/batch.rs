@@ -13,7 +13,7 @@ use opentelemetry::{KeyValue, global, metrics::Histogram};
 use prost::{Message, Name};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
@@ -23,9 +23,12 @@ use uuid::Uuid;
 use crate::{Call, Db, Mutation, Problem, mutation};
 
 /// Most writes of one transaction.
-const MOST_WRITES: usize = 256;
+const MOST_WRITES: usize = 512;
 /// Most writes that wait; a further one is refused.
-const MOST_WAITING: usize = 1024;
+const MOST_WAITING: usize = 2048;
+/// Most parts of streams that wait or are under way: while as many as fill the transactions of both writers are written, as
+/// many as fill the next one wait. The places that are left are for calls, which do not wait for one.
+const MOST_OF_STREAMS: usize = 1536;
 /// How long a transaction may take before its connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Transactions under way at once, where the pool has connections to spare: while one waits for the disk, the next one
@@ -79,8 +82,8 @@ pub enum Turn {
 
 /// What became of a write.
 pub enum Outcome<A, E> {
-    /// Written; the events tell of it.
-    Written(A, Vec<Event>),
+    /// Written; the events tell of it. An answer may be large, and it is handed on often.
+    Written(Box<A>, Vec<Event>),
     /// Refused: nothing was written of it.
     Refused(E),
     /// It can only be said in a [`Turn::Alone`], and nothing was written of it.
@@ -105,15 +108,18 @@ struct Job<B: Batched> {
     call: Call,
     mutation: Mutation,
     work: B::Work,
-    answer: oneshot::Sender<Result<B::Answer, B::Error>>,
+    answer: oneshot::Sender<Result<Box<B::Answer>, B::Error>>,
 }
 
 /// Where writes are handed in. Cheap to clone.
-pub struct Batcher<B: Batched>(mpsc::Sender<Job<B>>);
+pub struct Batcher<B: Batched> {
+    handed_in: mpsc::Sender<Job<B>>,
+    of_streams: Arc<Semaphore>,
+}
 
 impl<B: Batched> Clone for Batcher<B> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { handed_in: self.handed_in.clone(), of_streams: Arc::clone(&self.of_streams) }
     }
 }
 
@@ -145,7 +151,7 @@ impl<B: Batched> Batcher<B> {
             writers.detach_all();
             ended.flatten().transpose().context("writing together").map(|_| ())
         };
-        (Self(handed_in), writing)
+        (Self { handed_in, of_streams: Arc::new(Semaphore::new(MOST_OF_STREAMS)) }, writing)
     }
 
     /// Makes a write with others; refuses it when too many wait. Whoever stops waiting is not answered; what they asked
@@ -155,14 +161,15 @@ impl<B: Batched> Batcher<B> {
     /// ALREADY_EXISTS when the key was used for another request; what the kind of write refuses; too many wait; the
     /// commit did not happen, or its outcome is unknown: the caller repeats with the same key.
     pub async fn write(&self, call: Call, mutation: Mutation, work: B::Work) -> Result<B::Answer, B::Error> {
-        let place = self.0.try_reserve().map_err(|refused| match refused {
+        let place = self.handed_in.try_reserve().map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(()) => Problem::overloaded(),
             mpsc::error::TrySendError::Closed(()) => Problem::unavailable("database"),
         })?;
         hand_in(place, call, mutation, work).await
     }
 
-    /// The same for a part of a stream: it waits for a place, and its sender is not read meanwhile.
+    /// The same for a part of a stream: it waits for a place, and its sender is not read meanwhile. Streams leave places for
+    /// calls.
     ///
     /// # Errors
     /// As [`Batcher::write`], but for a lack of places.
@@ -172,7 +179,8 @@ impl<B: Batched> Batcher<B> {
         mutation: Mutation,
         work: B::Work,
     ) -> Result<B::Answer, B::Error> {
-        let place = self.0.reserve().await.map_err(|_| Problem::unavailable("database"))?;
+        let _one_of_those = self.of_streams.acquire().await.map_err(|_| Problem::unavailable("database"))?;
+        let place = self.handed_in.reserve().await.map_err(|_| Problem::unavailable("database"))?;
         hand_in(place, call, mutation, work).await
     }
 }
@@ -185,7 +193,7 @@ async fn hand_in<B: Batched>(
 ) -> Result<B::Answer, B::Error> {
     let (answer, answered) = oneshot::channel();
     place.send(Job { call, mutation, work, answer });
-    answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
+    answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into())).map(|answer| *answer)
 }
 
 struct Writer<B: Batched> {
@@ -298,7 +306,7 @@ impl From<sqlx::Error> for Failed {
 }
 
 /// One transaction for one write.
-async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
+async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<Box<B::Answer>, B::Error> {
     match together(db, kind, Turn::Alone, std::slice::from_ref(job)).await {
         Ok(mut outcomes) => match outcomes.pop() {
             Some(Outcome::Written(answer, _)) => Ok(answer),
@@ -308,7 +316,7 @@ async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Ans
         },
         // Perhaps because the same call was written meanwhile by another process.
         Err(Failed::Refused(error)) => match job.mutation.replayed(db).await? {
-            Some(answer) => Ok(answer),
+            Some(answer) => Ok(Box::new(answer)),
             None => Err(error.into()),
         },
         Err(Failed::Lost(problem)) => Err(problem.into()),
@@ -365,7 +373,7 @@ async fn together<B: Batched>(
 /// The outcome of a write that was made before.
 fn replay<A: Message + Default, E: From<Problem>>(stored: Result<Vec<u8>, Problem>) -> Outcome<A, E> {
     match stored.and_then(|answer| A::decode(answer.as_slice()).map_err(|_| Problem::internal())) {
-        Ok(answer) => Outcome::Written(answer, Vec::new()),
+        Ok(answer) => Outcome::Written(Box::new(answer), Vec::new()),
         Err(problem) => Outcome::Refused(problem.into()),
     }
 }

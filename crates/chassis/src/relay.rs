@@ -24,6 +24,10 @@ const BATCH: i64 = 1000;
 const ROUND: Duration = Duration::from_millis(100);
 /// The least time between rounds: in a rush, events are moved many at once.
 const REST: Duration = Duration::from_millis(20);
+/// So many events that were moved are cleared away: each look for the next passes what is left of them in the index.
+const TIDY: usize = 10_000;
+/// Of the time, what clearing away may take: one part in so many. What somebody may still see cannot be cleared away.
+const TIDY_SHARE: u32 = 20;
 /// How long moving a batch may take.
 const LIMIT: Duration = Duration::from_secs(10);
 /// After a failed round.
@@ -49,6 +53,8 @@ pub(crate) async fn run(
     let mut stream = None;
     let clock = SteadyClock::started();
     let mut next_sweep = tokio::time::Instant::now() + SWEEP;
+    let (mut left, mut next_tidying) = (0, tokio::time::Instant::now());
+    let mut rush = false;
     loop {
         if let Some(redis) = redis.as_mut()
             && stream.is_none()
@@ -58,7 +64,7 @@ pub(crate) async fn run(
             forget_what_never_was(redis, &db.pool, &key).await;
             stream = Some(key);
         }
-        let moved = match round(&db).await {
+        let moved = match round(&db, rush).await {
             Ok(events) => events,
             Err(error) => {
                 let _logged = crate::Problem::from(error);
@@ -83,6 +89,14 @@ pub(crate) async fn run(
             {
                 let _followers_read_the_feed = publish(redis, source, key, &moved).await;
             }
+        }
+        rush = !moved.is_empty();
+        left += moved.len();
+        if left >= TIDY && tokio::time::Instant::now() >= next_tidying {
+            left = 0;
+            let begun = tokio::time::Instant::now();
+            stop.run_until_cancelled(tidy(&db.pool)).await;
+            next_tidying = begun + begun.elapsed() * TIDY_SHARE;
         }
         if tokio::time::Instant::now() >= next_sweep {
             next_sweep += SWEEP;
@@ -111,14 +125,26 @@ struct Moved {
     occurred_at: jiff_sqlx::Timestamp,
 }
 
-async fn round(db: &Db) -> Result<Vec<Moved>, sqlx::Error> {
-    // Idle rounds are one cheap read: most of the time there is nothing to move. By the index: after a rush the table
-    // itself is full of rows that were moved and not yet swept.
-    let first = sqlx::query_scalar!("select min(outbox_id) from outbox").fetch_one(&db.pool);
-    if in_time(feed::LIMIT, first).await?.is_none() {
-        return Ok(Vec::new());
+/// In a rush there is more to move as a rule.
+async fn round(db: &Db, rush: bool) -> Result<Vec<Moved>, sqlx::Error> {
+    if !rush {
+        // Idle rounds are one cheap read: most of the time there is nothing to move. By the index: after a rush the table
+        // itself is full of rows that were moved and not yet cleared away.
+        let first = sqlx::query_scalar!("select min(outbox_id) from outbox").fetch_one(&db.pool);
+        if in_time(feed::LIMIT, first).await?.is_none() {
+            return Ok(Vec::new());
+        }
     }
     in_time(LIMIT, relay(db)).await
+}
+
+/// Clears away what is left of events that were moved. The database would do so by itself, but once a minute, and in a rush
+/// a minute leaves a million. Its end is left as long as it is: to shorten it would keep writers waiting.
+async fn tidy(pool: &PgPool) {
+    let tidied = sqlx::raw_sql("vacuum (skip_locked, truncate false) outbox").execute(pool);
+    if let Err(error) = in_time(LIMIT, tidied).await {
+        let _logged = crate::Problem::from(error);
+    }
 }
 
 async fn relay(db: &Db) -> Result<Vec<Moved>, sqlx::Error> {
@@ -285,6 +311,28 @@ mod tests {
         // One whose clock has jumped ahead goes by that of the database.
         sweep(pool, KEEP, now + (24 * 365).hours()).await;
         assert_eq!(records(pool).await, ["of-29-days", "of-today"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_events_that_were_moved_is_cleared_away() {
+        let database = testing::database("tidy", &[&crate::db::MIGRATOR]).await.unwrap();
+        let db = Db::new(database.pool.clone(), CancellationToken::new());
+        let place_of_a_new_one = async || {
+            sqlx::query("insert into outbox (event_id, kind, subject, traceparent, body) select gen_random_uuid(), '', '', '', '' from generate_series(1, 20)")
+                .execute(&db.pool)
+                .await
+                .unwrap();
+            sqlx::query_scalar::<_, String>("select min(ctid)::text from outbox")
+                .fetch_one(&db.pool)
+                .await
+                .unwrap()
+        };
+        assert_eq!(place_of_a_new_one().await, "(0,1)");
+        assert_eq!(relay(&db).await.unwrap().len(), 20);
+        assert_eq!(place_of_a_new_one().await, "(0,21)");
+        assert_eq!(relay(&db).await.unwrap().len(), 20);
+        tidy(&db.pool).await;
+        assert_eq!(place_of_a_new_one().await, "(0,1)", "the place of one that was moved");
     }
 
     #[test]

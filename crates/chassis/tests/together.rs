@@ -6,11 +6,11 @@ use std::{collections::HashSet, time::Duration};
 
 use chassis::{Batched, Batcher, Call, Db, Event, Mutation, Outcome, Problem, RequestId, Turn};
 use embedded::testing::{self, TestDatabase};
-use futures::future::join_all;
+use futures::{future::join_all, poll};
 use jiff::Timestamp;
 use proto::feed::v1::{ReadEventsRequest as Request, ReadEventsResponse as Answer};
 use sqlx::PgConnection;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -62,7 +62,7 @@ impl Batched for Numbers {
                 let feed_id = uuid::Uuid::new_v4().to_string();
                 let event = Request { after_position: number, limit: 1 };
                 Outcome::Written(
-                    Answer { head_position: number, feed_id, ..Answer::default() },
+                    Box::new(Answer { head_position: number, feed_id, ..Answer::default() }),
                     vec![Event::new(&number.to_string(), &event)],
                 )
             }
@@ -90,13 +90,23 @@ async fn house() -> House {
     House { _database: database, db, writes, _writing: tokio::spawn(writing) }
 }
 
+fn asked(key: &str, number: i64) -> (Call, Mutation) {
+    let caller = "hospital:0301R011".parse().unwrap();
+    let call = Call::local(caller, "/test/Write", Timestamp::now(), Duration::from_secs(10));
+    let request = Request { after_position: number, limit: 1 };
+    let mutation = Mutation::new(&call, &request, RequestId::parse(key).unwrap());
+    (call, mutation)
+}
+
 impl House {
     async fn write(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
-        let caller = "hospital:0301R011".parse().unwrap();
-        let call = Call::local(caller, "/test/Write", Timestamp::now(), Duration::from_secs(10));
-        let request = Request { after_position: number, limit: 1 };
-        let mutation = Mutation::new(&call, &request, RequestId::parse(key).unwrap());
+        let (call, mutation) = asked(key, number);
         self.writes.write(call, mutation, number).await
+    }
+
+    async fn write_in_turn(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
+        let (call, mutation) = asked(key, number);
+        self.writes.write_in_turn(call, mutation, number).await
     }
 
     async fn kept(&self) -> (i64, i64, i64) {
@@ -198,4 +208,21 @@ async fn a_caller_that_goes_away_takes_nothing_with_it() {
     // Whether it was written before its caller left is open; asked again with its key it is.
     house.write("given-up-early", 1).await.unwrap();
     assert_eq!(house.kept().await, (9, 9, 9));
+}
+
+#[tokio::test]
+async fn streams_leave_places_for_calls() {
+    let house = house().await;
+    let keys: Vec<_> = (0..3000).map(|number| format!("part-of-a-stream-{number}")).collect();
+    let parts =
+        keys.iter().zip(0..).map(|(key, number)| Box::pin(unconstrained(house.write_in_turn(key, number))));
+    let mut parts: Vec<_> = parts.collect();
+    // Nothing else runs meanwhile, so nothing is written: all find a place or wait for one.
+    for part in &mut parts {
+        assert!(poll!(part).is_pending());
+    }
+    let mut call = Box::pin(unconstrained(house.write("call-beside-streams", 1)));
+    assert!(poll!(&mut call).is_pending(), "a call is not refused because streams have much to write");
+    drop(parts);
+    assert_eq!(call.await.unwrap().head_position, 1);
 }

@@ -1,6 +1,6 @@
 //! How a claim is submitted: alone or in a stream, many are read, judged and written together.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chassis::{Batched, Call, Event, Mutation, Outcome, Turn};
 use futures::{Stream, StreamExt};
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Rows of a stream that are under way: as many as fill the transactions of both writers.
-pub(super) const ROWS_UNDER_WAY: usize = 256;
+pub(super) const ROWS_UNDER_WAY: usize = 1024;
 
 impl Claims {
     pub(super) async fn submit(
@@ -144,10 +144,12 @@ impl Batched for Submissions {
         let named: Vec<_> = asked.iter().map(|(_, asked)| asked.claim_id).collect();
         let mut finals = submission::lock(connection, &named, turn == Turn::Alone).await?;
         submission::add_filings(connection, &mut finals).await?;
-        let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
         let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
+        let mut finals: HashMap<_, _> =
+            finals.into_iter().map(|found| (found.claim.claim_id, found)).collect();
+        let mut outcomes: Vec<Option<Outcome<_, _>>> = asked.iter().map(|_| None).collect();
         for (place, (call, asked)) in asked.iter().enumerate() {
-            let Some(at) = finals.iter().position(|found| found.claim.claim_id == asked.claim_id) else {
+            let Some(found) = finals.remove(&asked.claim_id) else {
                 // Not there, or held by somebody; that shows when nobody else has to wait for it.
                 outcomes[place] = Some(match turn {
                     Turn::Shared => Outcome::Alone,
@@ -155,7 +157,6 @@ impl Batched for Submissions {
                 });
                 continue;
             };
-            let found = finals.swap_remove(at);
             let foreign = call.caller.facility().is_some_and(|own| own != found.claim.facility_code);
             match if foreign { Err(Error::NoClaim) } else { self.ready(&found.claim, call) } {
                 Ok(was) => {
@@ -171,7 +172,7 @@ impl Batched for Submissions {
             let claim_id = seen.claim.claim_id;
             let decided = match judged {
                 Ok(judged) => {
-                    tracers.extend(verification::tracer_results(claim_id, &judged.verdict));
+                    tracers.extend(verification::tracer_results(claim_id, was.submitted, &judged.verdict));
                     self.decide(seen, was, call, of, &judged.verdict)
                 }
                 Err(error) => Err(error),
@@ -179,7 +180,7 @@ impl Batched for Submissions {
             match decided {
                 Ok((submitted, answer, events)) => {
                     written.push(submitted);
-                    outcomes[place] = Some(Outcome::Written(answer, events));
+                    outcomes[place] = Some(Outcome::Written(Box::new(answer), events));
                 }
                 Err(error) => {
                     tracers.retain(|result| result.claim_id != claim_id);

@@ -151,15 +151,19 @@ fn judge(sets: &[Arc<RuleSet>; 2], facts: &Facts) -> Verdict {
     verdict
 }
 
-/// What the tracers said of a claim that is submitted, to be kept.
-pub(super) fn tracer_results(claim_id: Uuid, verdict: &Verdict) -> impl Iterator<Item = TracerResult> + '_ {
+/// What the tracers said of a claim that is submitted, perhaps again, to be kept.
+pub(super) fn tracer_results(
+    claim_id: Uuid,
+    again: bool,
+    verdict: &Verdict,
+) -> impl Iterator<Item = TracerResult> + '_ {
     verdict.tracers.iter().filter_map(move |(rule, outcome)| {
         let outcome = match outcome {
             Outcome::Clear => 1,
             Outcome::Fires => 2,
             _ => return None,
         };
-        Some(TracerResult { claim_id, rule_id: rule.id.clone(), rule_version: rule.version, outcome })
+        Some(TracerResult { claim_id, rule_id: rule.id.clone(), rule_version: rule.version, outcome, again })
     })
 }
 

@@ -276,6 +276,8 @@ pub struct TracerResult {
     pub rule_version: i32,
     /// 1 met, 2 unmet.
     pub outcome: i16,
+    /// Whether the claim was submitted before: then this stands for what was said of it then.
+    pub again: bool,
 }
 
 /// When each of these tracers was first assessed: of every version of it, one look into an index.

@@ -112,14 +112,20 @@ pub async fn save(
              update claim_pending set answered_at = closed.answered_at, answer = ''
              from unnest($11::uuid[], $12::integer[], $13::timestamptz[]) as closed (claim_id, round, answered_at)
              where claim_pending.claim_id = closed.claim_id and claim_pending.round = closed.round
+         ), result as (
+             select * from unnest($20::uuid[], $21::text[], $22::integer[], $23::smallint[], $24::boolean[])
+                    as result (claim_id, rule_id, rule_version, outcome, again)
          ), assessed as (
              insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
-             select result.*, $20 from unnest($16::uuid[], $17::text[], $18::integer[], $19::smallint[]) as result
+             select claim_id, rule_id, rule_version, outcome, $25 from result where not again
+         ), assessed_again as (
+             insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
+             select claim_id, rule_id, rule_version, outcome, $25 from result where again
              on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome
          )
          insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
-         select step.claim_id, step.round, step.pending_reason, step.asked_of, step.asked_at, opened.question
-         from unnest($14::uuid[], $15::bytea[]) as opened (claim_id, question) join step using (claim_id)",
+         select * from unnest($14::uuid[], $15::integer[], $16::smallint[], $17::smallint[], $18::timestamptz[],
+                              $19::bytea[])",
         &claims().map(|claim| claim.claim_id).collect::<Vec<_>>(),
         &claims().map(|claim| claim.state).collect::<Vec<_>>(),
         &claims().map(|claim| claim.steps).collect::<Vec<_>>(),
@@ -135,11 +141,16 @@ pub async fn save(
         &closed().map(|(_, round)| round).collect::<Vec<_>>(),
         &closed().map(|(one, _)| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
         &opened().map(|(claim, _)| claim.claim_id).collect::<Vec<_>>(),
+        &opened().map(|(claim, _)| claim.round).collect::<Vec<_>>(),
+        &opened().map(|(claim, _)| claim.pending_reason).collect::<Vec<_>>() as &[Option<i16>],
+        &opened().map(|(claim, _)| claim.asked_of).collect::<Vec<_>>() as &[Option<i16>],
+        &opened().map(|(claim, _)| claim.asked_at.map(at)).collect::<Vec<_>>() as &[Option<jiff_sqlx::Timestamp>],
         &opened().map(|(_, question)| question).collect::<Vec<_>>(),
         &tracers.iter().map(|result| result.claim_id).collect::<Vec<_>>(),
         &tracers.iter().map(|result| result.rule_id.clone()).collect::<Vec<_>>(),
         &tracers.iter().map(|result| result.rule_version).collect::<Vec<_>>(),
         &tracers.iter().map(|result| result.outcome).collect::<Vec<_>>(),
+        &tracers.iter().map(|result| result.again).collect::<Vec<_>>(),
         submitted.iter().map(|one| at(one.step.taken_at)).next() as Option<jiff_sqlx::Timestamp>,
     )
     .execute(connection)
