@@ -3,7 +3,7 @@
 //! asks for, and examples that prove it. Pure: the same sets and facts give the same verdict, whatever their order.
 //!
 //! - [`facts`]: what the rules see
-//! - `language`, `evaluate`: the expressions: read and checked at load, then evaluated
+//! - `language`, `formula`, `evaluate`: the expressions: read and checked at load, taken apart, then evaluated
 //! - [`load`]: rule files, and everything that can be wrong in one
 //! - [`backtest`]: what another set would change
 //! - [`tracer`]: whether a tracer was embedded in time (DLI 4.2)
@@ -11,6 +11,7 @@
 pub mod backtest;
 mod evaluate;
 pub mod facts;
+mod formula;
 mod language;
 pub mod load;
 pub mod tracer;
@@ -21,8 +22,9 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use self::{
-    evaluate::{View, holds},
+    evaluate::{Answers, View},
     facts::Facts,
+    formula::Conditions,
     language::Expression,
 };
 
@@ -219,8 +221,8 @@ impl Rule {
                 == (&other.when_text, &other.applies_text, other.reason)
     }
 
-    fn assess(&self, view: &View<'_>, context: &cel::Context<'_, '_>, facts: &Facts) -> Outcome {
-        match self.applies.as_ref().map_or(Ok(true), |applies| holds(applies, view, context)) {
+    fn assess(&self, answers: &mut Answers<'_>, facts: &Facts) -> Outcome {
+        match self.applies.as_ref().map_or(Ok(true), |applies| answers.holds(&applies.formula)) {
             Ok(true) => {}
             Ok(false) => return Outcome::NotApplicable,
             Err(_) => return Outcome::Failed,
@@ -233,7 +235,7 @@ impl Rule {
         if !self.needs.iter().all(at_hand) {
             return Outcome::NotAssessable;
         }
-        match holds(&self.when, view, context) {
+        match answers.holds(&self.when.formula) {
             Ok(true) => Outcome::Fires,
             Ok(false) => Outcome::Clear,
             Err(_) => Outcome::Failed,
@@ -257,18 +259,18 @@ pub struct RuleSet {
     /// The rules, by id and version.
     pub rules: Vec<Arc<Rule>>,
     norms: BTreeMap<String, i64>,
-    tests: language::CodeTests,
+    conditions: Conditions,
 }
 
 impl RuleSet {
     /// What each rule that holds on the claim's day of service says.
-    #[must_use]
-    pub fn assess(&self, facts: &Facts) -> Vec<(Arc<Rule>, Outcome)> {
+    fn assess(&self, facts: &Facts, mut said: impl FnMut(&Arc<Rule>, Outcome)) {
         let norm_days = self.norms.get(&facts.package).copied().unwrap_or_default();
-        let view = View::new(facts, norm_days, &self.tests);
-        let context = view.context();
-        let holding = self.rules.iter().filter(|rule| rule.holds_on(facts.service_date));
-        holding.map(|rule| (Arc::clone(rule), rule.assess(&view, &context, facts))).collect()
+        let view = View::new(facts, norm_days, &self.conditions);
+        let mut answers = Answers::new(&view);
+        for rule in self.rules.iter().filter(|rule| rule.holds_on(facts.service_date)) {
+            said(rule, rule.assess(&mut answers, facts));
+        }
     }
 }
 
@@ -301,14 +303,12 @@ impl Verdict {
 pub fn judge<'a>(sets: impl IntoIterator<Item = &'a RuleSet>, facts: &Facts) -> Verdict {
     let mut verdict = Verdict::default();
     for set in sets {
-        for (rule, outcome) in set.assess(facts) {
-            match (outcome, set.kind) {
-                (Outcome::Failed, _) => verdict.failed.push(rule),
-                (Outcome::Fires, Kind::Edits) => verdict.findings.push(rule),
-                (Outcome::NotApplicable, _) | (_, Kind::Edits) => {}
-                (_, Kind::Tracers) => verdict.tracers.push((rule, outcome)),
-            }
-        }
+        set.assess(facts, |rule, outcome| match (outcome, set.kind) {
+            (Outcome::Failed, _) => verdict.failed.push(Arc::clone(rule)),
+            (Outcome::Fires, Kind::Edits) => verdict.findings.push(Arc::clone(rule)),
+            (Outcome::NotApplicable, _) | (_, Kind::Edits) => {}
+            (_, Kind::Tracers) => verdict.tracers.push((Arc::clone(rule), outcome)),
+        });
     }
     // A total order: nothing depends on the order of rules and sets.
     verdict.findings.sort_by(|a, b| {

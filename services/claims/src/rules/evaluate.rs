@@ -5,6 +5,7 @@ use std::{any::Any, sync::Arc};
 use cel::{
     Context, ExecutionError, Value,
     common::{
+        ast::IdedExpr,
         traits::Indexer,
         types::{CelBool, CelInt, CelList, CelString, Type},
         value::{CowVal, StaticVal, Val},
@@ -14,7 +15,8 @@ use cel::{
 
 use super::{
     facts::{Facts, MOST_EPISODES, Recent},
-    language::{self, CodeTest, CodeTests, Expression},
+    formula::{CodeTest, Condition, Conditions, EPISODES, Formula},
+    language,
 };
 use crate::codes::any_covers;
 
@@ -85,7 +87,7 @@ impl Indexer for Episode {
 }
 
 fn truth<'b, 'v>(value: bool) -> CowVal<'b, 'v> {
-    CowVal::owned(CelBool::from(value))
+    CowVal::Borrowed(if value { &CelBool::TRUE } else { &CelBool::FALSE })
 }
 
 fn number<'b, 'v>(value: i64) -> CowVal<'b, 'v> {
@@ -100,7 +102,7 @@ fn text<'b, 'v>(value: String) -> CowVal<'b, 'v> {
 pub(super) struct View<'a> {
     facts: &'a Facts,
     norm_days: i64,
-    tests: &'a CodeTests,
+    conditions: &'a Conditions,
     pcare_drugs: CelList<'static>,
     documents: CelList<'static>,
     episodes: CelList<'static>,
@@ -108,7 +110,7 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// Prepares the facts; `norm_days` is the usual stay of the package, 0 when none is known.
-    pub(super) fn new(facts: &'a Facts, norm_days: i64, tests: &'a CodeTests) -> Self {
+    pub(super) fn new(facts: &'a Facts, norm_days: i64, conditions: &'a Conditions) -> Self {
         let texts = |texts: &[String]| {
             let values = texts.iter().map(|text| Box::new(CelString::from(text.clone())) as Box<dyn Val>);
             CelList::from(values.collect::<Vec<_>>())
@@ -119,18 +121,11 @@ impl<'a> View<'a> {
         Self {
             facts,
             norm_days,
-            tests,
+            conditions,
             pcare_drugs: texts(pcare.map(|record| record.drugs.as_slice()).unwrap_or_default()),
             documents: texts(&facts.documents),
             episodes: CelList::from(episodes.collect::<Vec<_>>()),
         }
-    }
-
-    /// What expressions are evaluated in.
-    pub(super) fn context(&self) -> Context<'_, '_> {
-        let mut context = Context::with_env(language::environment());
-        context.set_variable_resolver(self);
-        context
     }
 
     /// The codes of a name.
@@ -161,32 +156,83 @@ impl<'a> View<'a> {
             truth(covered.next().is_some())
         }
     }
-
-    /// Whether codes are missing without which an expression is false.
-    fn denies(&self, expression: &Expression) -> bool {
-        let mut conditions = expression.conditions.iter().filter_map(|place| self.tests.at(*place));
-        conditions.any(|test| self.covered(test).next().is_none())
-    }
 }
 
-/// Whether an expression holds in the context of a view.
-pub(super) fn holds(
-    expression: &Expression,
-    view: &View<'_>,
-    context: &Context<'_, '_>,
-) -> Result<bool, ExecutionError> {
-    if view.denies(expression) {
-        return Ok(false);
+/// The conditions of a claim, each evaluated when it is asked for first.
+pub(super) struct Answers<'a> {
+    view: &'a View<'a>,
+    context: Context<'a, 'a>,
+    known: Vec<Option<Answer>>,
+}
+
+/// Whether a condition holds. It cannot be evaluated when a number overflows.
+type Answer = Result<bool, Overflow>;
+
+/// A number does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(view: &'a View<'a>) -> Self {
+        let mut context = Context::with_env(language::environment());
+        context.set_variable_resolver(view);
+        Self { view, context, known: vec![None; view.conditions.len()] }
     }
-    let value = Value::resolve_val(expression.root(), context)?;
-    value.downcast_ref::<CelBool>().map(|truth| *truth.inner()).ok_or_else(|| {
-        ExecutionError::UnexpectedType { got: value.get_type().name().to_owned(), want: "bool".into() }
-    })
+
+    /// Whether a formula holds. What cannot be evaluated does not matter where the others decide, in whatever order they
+    /// are asked.
+    pub(super) fn holds(&mut self, formula: &Formula) -> Answer {
+        match formula {
+            Formula::All(all) => self.decided(all, false),
+            Formula::Any(any) => self.decided(any, true),
+            Formula::Not(denied) => self.holds(denied).map(|holds| !holds),
+            Formula::Condition(place) => self.condition(*place),
+        }
+    }
+
+    /// Whether one of several is what decides.
+    fn decided(&mut self, several: &[Formula], deciding: bool) -> Answer {
+        let mut answer = Ok(!deciding);
+        for one in several {
+            match self.holds(one) {
+                Ok(holds) if holds == deciding => return Ok(deciding),
+                Ok(_) => {}
+                Err(overflow) => answer = Err(overflow),
+            }
+        }
+        answer
+    }
+
+    /// What CEL says of an expression; nothing when it cannot be evaluated.
+    pub(super) fn whole(&self, root: &IdedExpr) -> Option<bool> {
+        let value = Value::resolve_val(root, &self.context).ok()?;
+        value.downcast_ref::<CelBool>().map(|truth| *truth.inner())
+    }
+
+    fn condition(&mut self, place: usize) -> Answer {
+        if let Some(Some(answer)) = self.known.get(place) {
+            return *answer;
+        }
+        let answer = match self.view.conditions.at(place) {
+            Some(Condition::Codes(test)) => Ok(self.view.covered(test).next().is_some()),
+            Some(Condition::Expression { without_episodes: Some(answer), .. })
+                if self.view.facts.episodes.is_empty() =>
+            {
+                Ok(*answer)
+            }
+            Some(Condition::Expression { root, .. }) => self.whole(root).ok_or(Overflow),
+            None => Err(Overflow),
+        };
+        if let Some(known) = self.known.get_mut(place) {
+            *known = Some(answer);
+        }
+        answer
+    }
 }
 
 impl VariableResolver for View<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        if let Some(test) = self.tests.named(variable) {
+        if let Some(test) = self.conditions.named(variable) {
             return Some(self.tested(test));
         }
         let facts = self.facts;
@@ -200,7 +246,7 @@ impl VariableResolver for View<'_> {
             "sep.clinic" => return word(&facts.clinic),
             "facility.class" => return word(&facts.facility_class),
             "claim.documents" => CowVal::Borrowed(&self.documents),
-            "member.episodes" => CowVal::Borrowed(&self.episodes),
+            EPISODES => CowVal::Borrowed(&self.episodes),
             "claim.has_sitb_number" => truth(facts.has_sitb_number),
             "claim.age_years" => number(facts.age_years),
             "claim.age_days" => number(facts.age_days),

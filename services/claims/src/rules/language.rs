@@ -3,8 +3,8 @@
 //! neither fail on a type nor run for long.
 //!
 //! What most rules ask first, and most claims deny, is whether codes of a range are there. So `claim.diagnoses.coded('N17')`
-//! is taken out of the expression at load: there it becomes a name, whose value is found without an interpreter. Where such
-//! a test is a condition of the whole, and denied, nothing else is evaluated.
+//! is taken out of the expression at load: there it becomes a name, whose value is found without an interpreter. What is
+//! joined by `&&`, `||` and `!` is taken apart into conditions ([`super::formula`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,11 @@ use cel::{
     common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators},
 };
 
-use super::{Need, facts::MOST_EPISODES};
+use super::{
+    Need,
+    facts::MOST_EPISODES,
+    formula::{CodeTest, Conditions, EPISODES, Formula},
+};
 use crate::codes::CodeRange;
 
 /// Longest expression, in bytes.
@@ -24,47 +28,6 @@ const MOST_STEPS: u64 = 50_000;
 const MOST_DEPTH: usize = 40;
 /// Stack for the parser.
 const PARSER_STACK: usize = 32 << 20;
-
-/// How the name of a code test begins. No name that a rule can write does.
-const TEST: char = '#';
-
-/// What the rules of a set ask of codes, each once.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CodeTests(Vec<CodeTest>);
-
-/// Whether codes lie in ranges, or how many do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CodeTest {
-    /// Name of the codes, e.g. `claim.diagnoses`.
-    pub(super) of: String,
-    pub(super) ranges: Vec<CodeRange>,
-    pub(super) counted: bool,
-}
-
-impl CodeTests {
-    /// The name under which expressions have the test.
-    fn name(&mut self, test: CodeTest) -> String {
-        let place = self.0.iter().position(|known| *known == test).unwrap_or_else(|| {
-            self.0.push(test);
-            self.0.len() - 1
-        });
-        format!("{TEST}{place}")
-    }
-
-    /// The test of a name.
-    pub(super) fn named(&self, name: &str) -> Option<&CodeTest> {
-        self.0.get(Self::place(name)?)
-    }
-
-    /// The test at a place.
-    pub(super) fn at(&self, place: usize) -> Option<&CodeTest> {
-        self.0.get(place)
-    }
-
-    fn place(name: &str) -> Option<usize> {
-        name.strip_prefix(TEST)?.parse().ok()
-    }
-}
 
 /// What a value in a rule is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +108,7 @@ fn variable(name: &str) -> Option<(Type, Option<Need>)> {
         | "claim.charge_parts"
         | "facility.identical_bills" => claim(Int),
         "facility.class" => claim(Word(CLASS)),
-        "member.episodes" => claim(List(Box::new(Episode))),
+        EPISODES => claim(List(Box::new(Episode))),
         "standing.contracted"
         | "standing.certificate_required"
         | "standing.certified"
@@ -185,20 +148,12 @@ fn field(name: &str) -> Option<Type> {
 /// An expression that was read and found right.
 #[derive(Debug)]
 pub(super) struct Expression {
-    root: IdedExpr,
-    /// Tests of codes without any of which it is false, by their places.
-    pub(super) conditions: Vec<usize>,
+    /// What it comes to.
+    pub(super) formula: Formula,
     /// What must be at hand to evaluate it.
     pub(super) needs: Vec<Need>,
     /// The most steps it takes on any claim.
     pub(super) steps: u64,
-}
-
-impl Expression {
-    /// Its root.
-    pub(super) fn root(&self) -> &IdedExpr {
-        &self.root
-    }
 }
 
 /// The operators and functions of CEL; the same for every rule.
@@ -207,8 +162,8 @@ pub(super) fn environment() -> Arc<Env> {
     ENVIRONMENT.get_or_init(|| Arc::new(Env::stdlib())).clone()
 }
 
-/// Reads an expression that must be true or false; what it asks of codes is added to the tests.
-pub(super) fn read(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
+/// Reads an expression that must be true or false; its conditions are added to those that are known.
+pub(super) fn read(text: &str, conditions: &mut Conditions) -> Result<Expression, String> {
     if text.len() > MOST_BYTES {
         return Err(format!("the expression has {} bytes, {MOST_BYTES} are the most", text.len()));
     }
@@ -217,20 +172,26 @@ pub(super) fn read(text: &str, tests: &mut CodeTests) -> Result<Expression, Stri
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .stack_size(PARSER_STACK)
-            .spawn_scoped(scope, || parse(text, tests))
+            .spawn_scoped(scope, || parse(text, conditions))
             .map_err(|error| format!("cannot be read now: {error}"))?
             .join()
             .unwrap_or_else(|_| Err("no expression of CEL: the parser gave up".into()))
     })
 }
 
-fn parse(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
+fn parse(text: &str, conditions: &mut Conditions) -> Result<Expression, String> {
+    let (root, needs, steps) = checked(text, conditions)?;
+    Ok(Expression { formula: conditions.formula(&root), needs, steps })
+}
+
+/// The expression as it was written, with what it needs and the most steps it takes.
+pub(super) fn checked(text: &str, conditions: &mut Conditions) -> Result<(IdedExpr, Vec<Need>, u64), String> {
     let program = environment().compile(text).map_err(|errors| {
         let told = errors.errors.first().map_or("cannot be read", |error| error.msg.as_str());
         format!("no expression of CEL: {told}")
     })?;
     let mut root = program.expression().clone();
-    let mut checker = Checker { scope: Vec::new(), depth: 0, needs: Vec::new(), tests };
+    let mut checker = Checker { scope: Vec::new(), depth: 0, needs: Vec::new(), conditions };
     let (of, steps) = checker.check(&mut root)?;
     if of != Bool {
         return Err("must be true or false".into());
@@ -239,27 +200,14 @@ fn parse(text: &str, tests: &mut CodeTests) -> Result<Expression, String> {
         return Err(format!("may take {steps} steps, {MOST_STEPS} are the most"));
     }
     let needs = checker.needs;
-    let mut conditions = Vec::new();
-    conditions_of(&root, &mut conditions);
-    Ok(Expression { root, conditions, needs, steps })
-}
-
-/// The tests of codes that an expression joins with others by `&&`.
-fn conditions_of(expression: &IdedExpr, found: &mut Vec<usize>) {
-    match &expression.expr {
-        Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
-            call.args.iter().for_each(|side| conditions_of(side, found));
-        }
-        Expr::Ident(name) => found.extend(CodeTests::place(name)),
-        _ => {}
-    }
+    Ok((root, needs, steps))
 }
 
 struct Checker<'a> {
     scope: Vec<(String, Type)>,
     depth: usize,
     needs: Vec<Need>,
-    tests: &'a mut CodeTests,
+    conditions: &'a mut Conditions,
 }
 
 impl Checker<'_> {
@@ -269,6 +217,8 @@ impl Checker<'_> {
             return Err(format!("the expression is nested deeper than {MOST_DEPTH}"));
         }
         self.depth += 1;
+        // Conditions that are written alike are to be equal.
+        expression.id = 0;
         let checked = self.check_here(expression);
         self.depth -= 1;
         checked
@@ -357,7 +307,7 @@ impl Checker<'_> {
                 let ranges = code_ranges(text.inner())?;
                 let steps = steps + 2 + ranges.len() as u64;
                 let test = CodeTest { of: of.clone(), ranges, counted };
-                whole.expr = Expr::Ident(self.tests.name(test));
+                whole.expr = Expr::Ident(self.conditions.name(test));
                 Ok((if counted { Int } else { Bool }, steps))
             }
             (List(_), "size", []) => Ok((Int, steps + 1)),
@@ -501,15 +451,15 @@ fn code_ranges(text: &str) -> Result<Vec<CodeRange>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::formula, *};
 
     fn mistake(text: &str) -> String {
-        read(text, &mut CodeTests::default()).unwrap_err()
+        read(text, &mut Conditions::default()).unwrap_err()
     }
 
     #[test]
     fn what_is_right_is_read_with_what_it_needs() {
-        let mut tests = CodeTests::default();
+        let mut conditions = Conditions::default();
         for right in [
             "claim.diagnoses.coded('N17-N19 I12') && !claim.procedures.coded('39.95')",
             "claim.care == 'inpatient' && claim.stay_days > 3 * claim.norm_days && claim.norm_days > 0",
@@ -519,26 +469,48 @@ mod tests {
             "!('laboratory' in claim.documents) && sep.clinic in ['HDL', 'IRM']",
             "member.episodes.all(e, member.episodes.exists(o, o.days_before == e.days_before))",
         ] {
-            read(right, &mut tests).unwrap_or_else(|wrong| panic!("{right}: {wrong}"));
+            read(right, &mut conditions).unwrap_or_else(|wrong| panic!("{right}: {wrong}"));
         }
-        let [kidney, dialysis] = tests.0.as_slice() else { panic!("{tests:?}") };
+        let (kidney, dialysis) = (conditions.named("#0").unwrap(), conditions.named("#1").unwrap());
         assert_eq!((kidney.of.as_str(), kidney.ranges.len()), ("claim.diagnoses", 2));
         assert_eq!((dialysis.of.as_str(), dialysis.counted), ("claim.procedures", false));
-        let expression = read("standing.certified || referral.from_fktp", &mut tests).unwrap();
+        let expression = read("standing.certified || referral.from_fktp", &mut conditions).unwrap();
         assert_eq!(expression.needs, [Need::Standing, Need::Referral]);
     }
 
     #[test]
-    fn the_codes_without_which_it_is_false_are_known() {
-        let conditions = |text| read(text, &mut CodeTests::default()).unwrap().conditions;
-        let both = "claim.diagnoses.coded('N17') && !claim.procedures.coded('39.95') && (sep.emergency && claim.primary.coded('N18'))";
-        assert_eq!(conditions(both), [0, 2]);
-        for none in [
-            "claim.diagnoses.coded('N17') || claim.primary.coded('N18')",
-            "!(claim.diagnoses.coded('N17') && claim.primary.coded('N18'))",
-            "claim.secondary.count('B20') >= 2 && sep.emergency",
-        ] {
-            assert!(conditions(none).is_empty(), "{none}");
+    fn a_condition_that_several_rules_ask_is_one_and_what_is_cheap_comes_first() {
+        use Formula::{All, Any, Condition, Not};
+        let mut conditions = Conditions::default();
+        let mut formula = |text| read(text, &mut conditions).unwrap().formula;
+        let first =
+            "member.episodes.exists(e, e.died) && claim.care == 'inpatient' && claim.diagnoses.coded('N17')";
+        assert_eq!(formula(first), All([0, 2, 1].map(Condition).into()));
+        let second = "claim.care == 'inpatient' && !(claim.diagnoses.coded('N17') || sep.emergency)";
+        let either = Not(Box::new(Any([0, 3].map(Condition).into())));
+        assert_eq!(formula(second), All(vec![Condition(2), either]));
+        assert_eq!(formula("sep.emergency"), Condition(3));
+        // A number of codes is no condition, what it is compared with makes it one.
+        assert_eq!(formula("claim.secondary.count('B20') >= 2"), Condition(5));
+        assert_eq!(conditions.len(), 6);
+    }
+
+    #[test]
+    fn what_a_loop_is_without_episodes_is_known_before() {
+        let known = |text| {
+            let mut conditions = Conditions::default();
+            let Formula::Condition(place) = read(text, &mut conditions).unwrap().formula else {
+                panic!("{text}")
+            };
+            match conditions.at(place) {
+                Some(formula::Condition::Expression { without_episodes, .. }) => *without_episodes,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(known("member.episodes.exists(e, e.died)"), Some(false));
+        assert_eq!(known("member.episodes.all(e, e.died)"), Some(true));
+        for not in ["member.episodes.exists_one(e, e.died)", "claim.documents.exists(d, d == 'bill')"] {
+            assert_eq!(known(not), None, "{not}");
         }
     }
 
@@ -591,10 +563,10 @@ mod tests {
             );
         }
         assert!(mistake(&format!("'{}' == ''", "x".repeat(10_000))).contains("bytes"));
-        assert!(read(&format!("true{}", " || true".repeat(200)), &mut CodeTests::default()).is_ok());
+        assert!(read(&format!("true{}", " || true".repeat(200)), &mut Conditions::default()).is_ok());
         for wild in ["((((", "\u{0}", "'", "a.b.c.d(e(f)[g])", "\u{1f600}", "@result", "[[[[[[", "claim..sex"]
         {
-            assert!(read(wild, &mut CodeTests::default()).is_err(), "{wild}");
+            assert!(read(wild, &mut Conditions::default()).is_err(), "{wild}");
         }
     }
 }

@@ -11,9 +11,10 @@ use toml_edit::{Document, Item, Table};
 
 use super::{
     Kind, Level, Need, Outcome, Reason, Rule, RuleSet, Severity, Words,
-    evaluate::View,
+    evaluate::{Answers, View},
     facts::Facts,
-    language::{self, CodeTests, DOCUMENTS, Expression},
+    formula::Conditions,
+    language::{self, DOCUMENTS, Expression},
 };
 
 /// Longest rule file, in bytes.
@@ -167,17 +168,17 @@ impl Reader<'_> {
             self.wrong(0, format!("{} rules, {MOST_RULES} are the most", tables.len()));
             return None;
         }
-        let mut tests = CodeTests::default();
+        let mut conditions = Conditions::default();
         let mut read_rules = Vec::new();
         for table in tables {
             let id = table.get("id").and_then(Item::as_str).unwrap_or("without an id").to_owned();
             let place = Place { begin: table.span().map_or(0, |span| span.start), table, id };
-            if let Some(rule) = self.rule(&head, &place, &mut tests) {
+            if let Some(rule) = self.rule(&head, &place, &mut conditions) {
                 read_rules.push((place, rule));
             }
         }
         for (place, (rule, written)) in &read_rules {
-            self.prove(place, rule, written, &head, &tests);
+            self.prove(place, rule, written, &head, &conditions);
         }
         self.check_versions(&read_rules);
         let mut rules: Vec<_> = read_rules.into_iter().map(|(_, (rule, _))| Arc::new(rule)).collect();
@@ -191,7 +192,7 @@ impl Reader<'_> {
             embed_within_months: head.embed_within_months,
             rules,
             norms: head.norms,
-            tests,
+            conditions,
         })
     }
 
@@ -215,7 +216,12 @@ impl Reader<'_> {
         }
     }
 
-    fn rule(&mut self, head: &Head, place: &Place<'_>, tests: &mut CodeTests) -> Option<(Rule, Written)> {
+    fn rule(
+        &mut self,
+        head: &Head,
+        place: &Place<'_>,
+        conditions: &mut Conditions,
+    ) -> Option<(Rule, Written)> {
         let written: Written = match read(place.table.clone()) {
             Ok(written) => written,
             Err((at, message)) => {
@@ -227,9 +233,9 @@ impl Reader<'_> {
         self.check_written(head, place, &written);
         let applies = match written.applies.as_str() {
             "" => None,
-            text => self.expression(place, "applies", text, tests),
+            text => self.expression(place, "applies", text, conditions),
         };
-        let when = self.expression(place, "when", &written.when, tests);
+        let when = self.expression(place, "when", &written.when, conditions);
         let source = written.source.clone().or_else(|| head.source.clone()).unwrap_or_default();
         if source.trim().is_empty() {
             self.wrong_rule(place, "source", "must say what the rule rests on");
@@ -324,17 +330,23 @@ impl Reader<'_> {
         place: &Place<'_>,
         key: &str,
         text: &str,
-        tests: &mut CodeTests,
+        conditions: &mut Conditions,
     ) -> Option<Expression> {
-        language::read(text, tests).map_err(|mistake| self.wrong_rule(place, key, mistake)).ok()
+        language::read(text, conditions).map_err(|mistake| self.wrong_rule(place, key, mistake)).ok()
     }
 
     /// Runs the examples of a rule.
-    fn prove(&mut self, place: &Place<'_>, rule: &Rule, written: &Written, head: &Head, tests: &CodeTests) {
+    fn prove(
+        &mut self,
+        place: &Place<'_>,
+        rule: &Rule,
+        written: &Written,
+        head: &Head,
+        conditions: &Conditions,
+    ) {
         let said = |facts: &Facts| {
             let norm_days = head.norms.get(&facts.package).copied().unwrap_or_default();
-            let view = View::new(facts, norm_days, tests);
-            rule.assess(&view, &view.context(), facts)
+            rule.assess(&mut Answers::new(&View::new(facts, norm_days, conditions)), facts)
         };
         for (at, facts) in written.fires.iter().enumerate() {
             let outcome = said(facts);

@@ -1,6 +1,9 @@
+use std::sync::LazyLock;
+
+use cel::common::ast::IdedExpr;
 use proptest::prelude::*;
 
-use super::{facts::Recent, load::parse, tracer::Timeliness, *};
+use super::{evaluate::Answers, facts::Recent, formula::Formula, load::parse, tracer::Timeliness, *};
 
 const EDITS: &str = include_str!("../../../../policy/claims/edits.toml");
 const TRACERS: &str = include_str!("../../../../policy/claims/tracers.toml");
@@ -380,8 +383,35 @@ prop_compose! {
     }
 }
 
+/// The expressions of both files as they are written and as they were taken apart, and the conditions they share.
+struct Written {
+    expressions: Vec<(String, IdedExpr, Formula)>,
+    conditions: Conditions,
+}
+
+static WRITTEN: LazyLock<Written> = LazyLock::new(|| {
+    let mut conditions = Conditions::default();
+    let rules = [edits(), tracers()].into_iter().flat_map(|set| set.rules);
+    let texts = rules.flat_map(|rule| [rule.applies_text.clone(), rule.when_text.clone()]);
+    let expressions = texts.filter(|text| !text.is_empty()).map(|text| {
+        let (root, ..) = language::checked(&text, &mut conditions).unwrap();
+        let formula = conditions.formula(&root);
+        (text, root, formula)
+    });
+    Written { expressions: expressions.collect(), conditions }
+});
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_expression_that_is_taken_apart_says_what_cel_says_of_the_whole(facts in any_facts()) {
+        let view = View::new(&facts, 5, &WRITTEN.conditions);
+        let mut answers = Answers::new(&view);
+        for (text, root, formula) in &WRITTEN.expressions {
+            prop_assert_eq!(answers.holds(formula).ok(), answers.whole(root), "{}", text);
+        }
+    }
 
     #[test]
     fn the_verdict_depends_on_the_facts_alone(facts in any_facts(), seed in 0..1000_usize) {
@@ -417,7 +447,7 @@ proptest! {
             text: String::new(),
             embed_within_months: None,
             norms: edits.norms.clone(),
-            tests: edits.tests.clone(),
+            conditions: edits.conditions.clone(),
         };
         prop_assert_eq!(ids(&first), ids(&judge([tracers, &shuffled], &facts)));
     }
