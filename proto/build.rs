@@ -35,6 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut messages = prost_build::Config::new();
     // Type names: an event is told by the full name of its message.
     messages.enable_type_names().bytes([".jkn.feed.v1.Event.body"]).include_file("packages.rs");
+    // Messages of a kilobyte, in answers that are handed from one task to another.
+    for answer in ["SubmitClaimResponse.claim", "IssueSepResponse.sep"] {
+        messages.boxed(format!(".jkn.claims.v1.{answer}"));
+    }
     tonic_prost_build::configure().compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
     Ok(())
 }

@@ -13,27 +13,29 @@ use opentelemetry::{KeyValue, global, metrics::Histogram};
 use prost::{Message, Name};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc, oneshot},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Call, Db, Mutation, Problem, mutation};
+use crate::{Call, Db, Mutation, Problem, mutation, relay};
 
 /// Most writes of one transaction.
 const MOST_WRITES: usize = 512;
 /// Most writes that wait; a further one is refused.
-const MOST_WAITING: usize = 2048;
-/// Most parts of streams that wait or are under way: while as many as fill the transactions of both writers are written, as
-/// many as fill the next one wait. The places that are left are for calls, which do not wait for one.
-const MOST_OF_STREAMS: usize = 1536;
+const MOST_WAITING: usize = 2560;
+/// Most parts of streams that wait or are under way: as many as fill the transactions of all writers, and a next one. The
+/// places that are left are for calls, which do not wait for one.
+const MOST_OF_STREAMS: usize = 4 * MOST_WRITES;
 /// How long a transaction may take before its connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Transactions under way at once, where the pool has connections to spare: while one waits for the disk, the next one
-/// is written. With a third, each is smaller and a write costs a quarter more.
-const WRITERS: u32 = 2;
+/// Transactions under way at once, where the pool has connections to spare.
+const WRITERS: u32 = 3;
+/// Of those, how many need not be full: while one waits for the disk, the next one is written. With a third, each is
+/// smaller, and a write costs a quarter more; when so many writes come that each is full, it costs nothing.
+const NOT_FULL: usize = 2;
 
 /// Its statements take arrays of a length that says nothing: planned anew for each batch they would come out the same.
 /// Each row is found by a key. A plan that is made while a table is small would read the whole of it, and be kept when it
@@ -82,8 +84,8 @@ pub enum Turn {
 
 /// What became of a write.
 pub enum Outcome<A, E> {
-    /// Written; the events tell of it. An answer may be large, and it is handed on often.
-    Written(Box<A>, Vec<Event>),
+    /// Written; the events tell of it. The answer is handed on often: what is large of it should be boxed.
+    Written(A, Vec<Event>),
     /// Refused: nothing was written of it.
     Refused(E),
     /// It can only be said in a [`Turn::Alone`], and nothing was written of it.
@@ -108,7 +110,9 @@ struct Job<B: Batched> {
     call: Call,
     mutation: Mutation,
     work: B::Work,
-    answer: oneshot::Sender<Result<Box<B::Answer>, B::Error>>,
+    /// Of a part of a stream: until it is written, though its sender may have gone.
+    _of_streams: Option<OwnedSemaphorePermit>,
+    answer: oneshot::Sender<Result<B::Answer, B::Error>>,
 }
 
 /// Where writes are handed in. Cheap to clone.
@@ -124,6 +128,9 @@ impl<B: Batched> Clone for Batcher<B> {
 }
 
 impl<B: Batched> Batcher<B> {
+    /// How many parts of one stream should be under way: as many as fill the transactions of all writers.
+    pub const PARTS_UNDER_WAY: usize = WRITERS as usize * MOST_WRITES;
+
     /// The place for writes, and the work of making them. The work ends with an error when it cannot go on; after the
     /// stop it goes on beside it until nobody can hand in any more.
     pub fn new(
@@ -136,10 +143,16 @@ impl<B: Batched> Batcher<B> {
             .u64_histogram("mesh.batch.writes")
             .with_unit("{write}")
             .with_description("Writes that one transaction made together")
-            .with_boundaries((0..=8).map(|power| f64::from(1 << power)).collect())
+            .with_boundaries((0..=9).map(|power| f64::from(1 << power)).collect())
             .build();
-        let writer =
-            Writer { jobs: Arc::new(Mutex::new(jobs)), db, kind: Arc::new(kind), sizes, later: Vec::new() };
+        let writer = Writer {
+            jobs: Arc::new(Mutex::new(jobs)),
+            not_full: Arc::new(Semaphore::new(NOT_FULL)),
+            db,
+            kind: Arc::new(kind),
+            sizes,
+            later: Vec::new(),
+        };
         let writing = async move {
             let mut writers = JoinSet::new();
             // Of two kinds of writes and all other calls, each has a third of the connections.
@@ -165,39 +178,54 @@ impl<B: Batched> Batcher<B> {
             mpsc::error::TrySendError::Full(()) => Problem::overloaded(),
             mpsc::error::TrySendError::Closed(()) => Problem::unavailable("database"),
         })?;
-        hand_in(place, call, mutation, work).await
+        answered::<B>(hand_in(place, None, call, mutation, work)).await
     }
 
-    /// The same for a part of a stream: it waits for a place, and its sender is not read meanwhile. Streams leave places for
-    /// calls.
+    /// The same for parts of a stream, in their order: each waits for a place, and their sender is not read meanwhile.
+    /// Streams leave places for calls.
     ///
     /// # Errors
-    /// As [`Batcher::write`], but for a lack of places.
+    /// As [`Batcher::write`] of each, but for a lack of places.
     pub async fn write_in_turn(
         &self,
-        call: Call,
-        mutation: Mutation,
-        work: B::Work,
-    ) -> Result<B::Answer, B::Error> {
-        let _one_of_those = self.of_streams.acquire().await.map_err(|_| Problem::unavailable("database"))?;
-        let place = self.handed_in.reserve().await.map_err(|_| Problem::unavailable("database"))?;
-        hand_in(place, call, mutation, work).await
+        parts: impl IntoIterator<Item = (Call, Mutation, B::Work)>,
+    ) -> Vec<Result<B::Answer, B::Error>> {
+        let mut handed_in = Vec::new();
+        for (call, mutation, work) in parts {
+            let places = Arc::clone(&self.of_streams).acquire_owned().await;
+            let (Ok(of_streams), Ok(place)) = (places, self.handed_in.reserve().await) else { break };
+            handed_in.push(hand_in(place, Some(of_streams), call, mutation, work));
+        }
+        let mut answers = Vec::with_capacity(handed_in.len());
+        for answer in handed_in {
+            answers.push(answered::<B>(answer).await);
+        }
+        answers
     }
 }
 
-async fn hand_in<B: Batched>(
+type Answered<B> = oneshot::Receiver<Result<<B as Batched>::Answer, <B as Batched>::Error>>;
+
+fn hand_in<B: Batched>(
     place: mpsc::Permit<'_, Job<B>>,
+    of_streams: Option<OwnedSemaphorePermit>,
     call: Call,
     mutation: Mutation,
     work: B::Work,
-) -> Result<B::Answer, B::Error> {
+) -> Answered<B> {
     let (answer, answered) = oneshot::channel();
-    place.send(Job { call, mutation, work, answer });
-    answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into())).map(|answer| *answer)
+    place.send(Job { call, mutation, work, _of_streams: of_streams, answer });
+    answered
+}
+
+async fn answered<B: Batched>(answer: Answered<B>) -> Result<B::Answer, B::Error> {
+    answer.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
 }
 
 struct Writer<B: Batched> {
     jobs: Arc<Mutex<mpsc::Receiver<Job<B>>>>,
+    /// Taken by transactions that are not full.
+    not_full: Arc<Semaphore>,
     db: Db,
     kind: Arc<B>,
     sizes: Histogram<u64>,
@@ -209,6 +237,7 @@ impl<B: Batched> Writer<B> {
     fn another(&self) -> Self {
         Self {
             jobs: Arc::clone(&self.jobs),
+            not_full: Arc::clone(&self.not_full),
             db: self.db.clone(),
             kind: Arc::clone(&self.kind),
             sizes: self.sizes.clone(),
@@ -217,7 +246,7 @@ impl<B: Batched> Writer<B> {
     }
 
     async fn run(mut self) {
-        while let Some(jobs) = self.gather().await {
+        while let Some((jobs, _not_full)) = self.gather().await {
             if jobs.is_empty() {
                 continue;
             }
@@ -236,29 +265,47 @@ impl<B: Batched> Writer<B> {
         }
     }
 
-    /// Takes what was handed in until now, or waits for a write; `None` when nobody can hand in any more.
-    async fn gather(&mut self) -> Option<Vec<Job<B>>> {
+    /// Takes what was handed in until now, or waits for a write; and, unless it is enough for a full transaction, waits until
+    /// one that is not full may begin. `None` when nobody can hand in any more.
+    async fn gather(&mut self) -> Option<(Vec<Job<B>>, Option<OwnedSemaphorePermit>)> {
         let mut jobs = std::mem::take(&mut self.later);
-        if jobs.is_empty() {
-            if self.jobs.lock().await.recv_many(&mut jobs, MOST_WRITES).await == 0 {
+        let not_full = Arc::clone(&self.not_full).acquire_owned();
+        let begins = if jobs.is_empty() {
+            let mut handed_in = self.jobs.lock().await;
+            if handed_in.recv_many(&mut jobs, MOST_WRITES).await == 0 {
                 return None;
             }
-        } else if let Ok(mut handed_in) = self.jobs.try_lock() {
-            // Another writer may hold it and wait; those that are here need not.
-            while jobs.len() < MOST_WRITES
-                && let Ok(job) = handed_in.try_recv()
-            {
-                jobs.push(job);
+            tokio::pin!(not_full);
+            loop {
+                let room = MOST_WRITES - jobs.len();
+                tokio::select! {
+                    biased;
+                    _ = std::future::ready(()), if room == 0 => break None,
+                    begins = &mut not_full => break begins.ok(),
+                    more = handed_in.recv_many(&mut jobs, room) => if more == 0 { break None },
+                }
             }
-        }
+        } else {
+            let begins = not_full.await.ok();
+            // Another writer may hold it and wait; those that are here need not.
+            if let Ok(mut handed_in) = self.jobs.try_lock() {
+                while jobs.len() < MOST_WRITES
+                    && let Ok(job) = handed_in.try_recv()
+                {
+                    jobs.push(job);
+                }
+            }
+            begins
+        };
         jobs.retain(|job| !job.answer.is_closed());
         let (mut keys, mut subjects) = (HashSet::new(), HashSet::new());
-        let (first, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| {
-            let key = (job.mutation.caller.clone(), job.mutation.request_id.clone());
-            keys.insert(key) && subjects.insert(B::subject(&job.work))
+        let is_first = jobs.iter().map(|job| {
+            keys.insert((&job.mutation.caller, &job.mutation.request_id))
+                && subjects.insert(B::subject(&job.work))
         });
-        self.later = later;
-        Some(first)
+        let mut is_first = is_first.collect::<Vec<_>>().into_iter();
+        self.later = jobs.extract_if(.., |_| is_first.next() == Some(false)).collect();
+        Some((jobs, begins))
     }
 
     fn answer(&self, jobs: Vec<Job<B>>, outcomes: Vec<Outcome<B::Answer, B::Error>>) {
@@ -306,7 +353,7 @@ impl From<sqlx::Error> for Failed {
 }
 
 /// One transaction for one write.
-async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<Box<B::Answer>, B::Error> {
+async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
     match together(db, kind, Turn::Alone, std::slice::from_ref(job)).await {
         Ok(mut outcomes) => match outcomes.pop() {
             Some(Outcome::Written(answer, _)) => Ok(answer),
@@ -316,7 +363,7 @@ async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<Box<B:
         },
         // Perhaps because the same call was written meanwhile by another process.
         Err(Failed::Refused(error)) => match job.mutation.replayed(db).await? {
-            Some(answer) => Ok(Box::new(answer)),
+            Some(answer) => Ok(answer),
             None => Err(error.into()),
         },
         Err(Failed::Lost(problem)) => Err(problem.into()),
@@ -365,80 +412,70 @@ async fn together<B: Batched>(
         return Ok(outcomes);
     }
     kept.write(&mut transaction).await?;
+    // Positions are given last: until the commit, nobody else gives any.
+    let written = relay::write(&mut transaction, &kept.events).await?;
     transaction.commit().await?;
-    db.written.notify_one();
+    written.committed(db);
     Ok(outcomes)
 }
 
 /// The outcome of a write that was made before.
 fn replay<A: Message + Default, E: From<Problem>>(stored: Result<Vec<u8>, Problem>) -> Outcome<A, E> {
     match stored.and_then(|answer| A::decode(answer.as_slice()).map_err(|_| Problem::internal())) {
-        Ok(answer) => Outcome::Written(Box::new(answer), Vec::new()),
+        Ok(answer) => Outcome::Written(answer, Vec::new()),
         Err(problem) => Outcome::Refused(problem.into()),
     }
 }
 
-/// Keys, answers and events of what was written: columns of a statement.
+/// Keys, answers and events of what was written: columns of statements.
 #[derive(Default)]
-struct Kept {
-    callers: Vec<String>,
-    request_ids: Vec<String>,
-    methods: Vec<String>,
-    request_hashes: Vec<Vec<u8>>,
+struct Kept<'a> {
+    callers: Vec<&'a str>,
+    request_ids: Vec<&'a str>,
+    methods: Vec<&'a str>,
+    request_hashes: Vec<&'a [u8]>,
     responses: Vec<Vec<u8>>,
-    event_ids: Vec<Uuid>,
-    kinds: Vec<String>,
-    subjects: Vec<String>,
-    traceparents: Vec<String>,
-    bodies: Vec<Vec<u8>>,
+    events: relay::Events<'a>,
 }
 
-impl Kept {
-    fn of<B: Batched>(jobs: &[Job<B>], outcomes: &[Outcome<B::Answer, B::Error>], new: &[bool]) -> Self {
+impl<'a> Kept<'a> {
+    fn of<B: Batched>(
+        jobs: &'a [Job<B>],
+        outcomes: &'a [Outcome<B::Answer, B::Error>],
+        new: &[bool],
+    ) -> Self {
         let mut kept = Self::default();
         for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(new).filter(|(_, new)| **new) {
             let Outcome::Written(answer, events) = outcome else { continue };
             let mutation = &job.mutation;
-            kept.callers.push(mutation.caller.clone());
-            kept.request_ids.push(mutation.request_id.clone());
-            kept.methods.push(mutation.method.clone());
-            kept.request_hashes.push(mutation.request_hash.clone());
+            kept.callers.push(&mutation.caller);
+            kept.request_ids.push(&mutation.request_id);
+            kept.methods.push(&mutation.method);
+            kept.request_hashes.push(&mutation.request_hash);
             kept.responses.push(answer.encode_to_vec());
             for event in events {
-                kept.event_ids.push(Uuid::now_v7());
-                kept.kinds.push(event.kind.clone());
-                kept.subjects.push(event.subject.clone());
-                kept.traceparents.push(mutation.traceparent.clone());
-                kept.bodies.push(event.body.clone());
+                kept.events.event_ids.push(Uuid::now_v7());
+                kept.events.kinds.push(&event.kind);
+                kept.events.subjects.push(&event.subject);
+                kept.events.traceparents.push(&mutation.traceparent);
+                kept.events.bodies.push(&event.body);
             }
         }
         kept
     }
 
-    /// Keeps keys, answers and events. Keys in an order in which no two transactions can wait for each other.
+    /// Keeps keys and answers, in an order in which no two transactions can wait for each other.
     async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<()> {
         sqlx::query!(
-            "with told as (
-                 insert into outbox (event_id, kind, subject, traceparent, body)
-                 select event_id, kind, subject, traceparent, body
-                 from unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::bytea[]) with ordinality
-                      as event (event_id, kind, subject, traceparent, body, place)
-                 order by place
-             )
-             insert into idempotency (caller, request_id, method, request_hash, response)
+            "insert into idempotency (caller, request_id, method, request_hash, response)
              select done.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
                     as done (caller, request_id, method, request_hash, response)
              order by caller, request_id",
-            &self.callers,
-            &self.request_ids,
-            &self.methods,
-            &self.request_hashes,
+            &self.callers as &[&str],
+            &self.request_ids as &[&str],
+            &self.methods as &[&str],
+            &self.request_hashes as &[&[u8]],
             &self.responses,
-            &self.event_ids,
-            &self.kinds,
-            &self.subjects,
-            &self.traceparents,
-            &self.bodies,
         )
         .execute(&mut **transaction)
         .await?;

@@ -8,13 +8,10 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Database;
+use crate::{config::Database, relay::Outbox};
 
 /// The tables that make writes and events happen exactly once; every service database has them.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -27,8 +24,8 @@ const RESTED: Duration = Duration::from_millis(100);
 pub struct Db {
     /// The connections.
     pub pool: PgPool,
-    /// Rung after each commit, so that the relay need not wait for its next round.
-    pub(crate) written: Arc<Notify>,
+    /// The events that wait for the relay.
+    pub(crate) outbox: Arc<Outbox>,
     /// Newest position of the feed, as far as this process has seen.
     pub(crate) head: watch::Sender<i64>,
     /// Ends the streams that read from here.
@@ -39,7 +36,7 @@ impl Db {
     /// Wraps a pool; streams that read from it end with `stop`.
     #[must_use]
     pub fn new(pool: PgPool, stop: CancellationToken) -> Self {
-        Self { pool, written: Arc::default(), head: watch::Sender::new(0), stop }
+        Self { pool, outbox: Arc::default(), head: watch::Sender::new(0), stop }
     }
 
     /// Connects lazily: a process starts, and says what is wrong, also while its database is away. Nobody waits longer

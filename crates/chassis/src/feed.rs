@@ -49,7 +49,7 @@ fn bounded(events: impl Iterator<Item = Event>) -> Vec<Event> {
     events.enumerate().take_while(fits).map(|(_, event)| event).collect()
 }
 
-async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
+pub(crate) async fn read(db: &Db, source: &str, after: i64, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
     let rows = sqlx::query!(
         "select position, event_id, kind, subject, traceparent, body, occurred_at
          from feed where position > $1 order by position limit $2",

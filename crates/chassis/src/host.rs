@@ -18,7 +18,7 @@ use crate::{
     identity::{Purpose, Verifier},
     intake::{Intake, Rules},
     listen::{self, Port},
-    relay,
+    publish, relay, sweep,
     telemetry::Telemetry,
     tls,
 };
@@ -99,11 +99,12 @@ pub async fn run<S: Service>(
         parts.routes.add_service(FeedServiceServer::new(Served { db: db.clone(), source: S::NAME }));
         parts.served.push(FEED);
         let keep = Duration::from_secs(settings.idempotency_days * 24 * 3600);
-        let (db, stop) = (db.clone(), stop.clone());
-        parts = parts.task("relay", async move {
-            relay::run(db, S::NAME, redis, keep, stop).await;
-            Ok(())
-        });
+        parts = parts
+            .task("relay", relay::run(db.clone(), stop.clone()).map(Ok))
+            .task("sweep", sweep::run(db.pool.clone(), keep, stop.clone()).map(Ok));
+        if let Some(redis) = redis {
+            parts = parts.task("publish", publish::run(db.clone(), S::NAME, redis, stop.clone()).map(Ok));
+        }
     }
 
     // Under its own name others ask for its health.

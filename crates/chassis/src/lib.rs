@@ -4,7 +4,8 @@
 //! - [`config`]: settings in layers; [`policy`]: dated rules from files
 //! - [`identity`], [`tls`], [`reload`]: who calls; [`contract`]: which methods there are and who may call them
 //! - [`call`]: a call under way; [`Problem`], [`Fields`]: how it is refused
-//! - [`Mutation`]: a write that happens once; [`Batcher`]: many in one transaction; `relay`, [`feed`], [`Fold`]: its event, told once
+//! - [`Mutation`]: a write that happens once; [`Batcher`]: many in one transaction; `sweep`: for how long
+//! - `relay`, [`feed`], `publish`, [`Fold`]: its event, told once
 //! - [`Service`], [`host`], [`listen`]: a service, the process that runs it, its port; [`limits`]: when a call ends
 //! - [`Upstream`], [`upstream`]: another service, over all of its addresses
 //! - [`telemetry`]: logs, traces, metrics; [`time`], [`page`]: days and pages
@@ -25,9 +26,11 @@ mod mutation;
 pub mod page;
 pub mod policy;
 mod problem;
+mod publish;
 mod relay;
 pub mod reload;
 mod service;
+mod sweep;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

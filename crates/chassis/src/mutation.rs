@@ -175,9 +175,8 @@ pub(crate) async fn stored_of(
     connection: &mut PgConnection,
     mutations: &[&Mutation],
 ) -> sqlx::Result<Vec<Option<Result<Vec<u8>, Problem>>>> {
-    let of = |part: fn(&Mutation) -> &String| -> Vec<String> {
-        mutations.iter().map(|mutation| part(mutation).clone()).collect()
-    };
+    let of =
+        |part: fn(&Mutation) -> &str| mutations.iter().map(|mutation| part(mutation)).collect::<Vec<_>>();
     let rows = sqlx::query!(
         // The limit keeps the direction: from what is asked to what is stored. A plan that was made while nothing was stored
         // would read all that is, for each key.
@@ -186,8 +185,8 @@ pub(crate) async fn stored_of(
            left join lateral (select * from idempotency i
                               where i.caller = asked.caller and i.request_id = asked.request_id limit 1) i on true
            order by asked.place"#,
-        &of(|mutation| &mutation.caller),
-        &of(|mutation| &mutation.request_id),
+        &of(|mutation| &mutation.caller) as &[&str],
+        &of(|mutation| &mutation.request_id) as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -243,7 +242,7 @@ impl Write {
         .execute(&mut *self.transaction)
         .await?;
         self.transaction.commit().await?;
-        self.db.written.notify_one();
+        self.db.outbox.written.notify_one();
         Ok(response)
     }
 }

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod primary_payment;
 pub mod recovery;
 pub mod rules;
+pub mod seen;
 pub mod sep;
 pub mod sep_approval;
 pub mod sep_life;

@@ -121,12 +121,12 @@ impl Caller {
         let hospital = claim.hospital.caller();
         let submitted = self.desk.write(&hospital, request, |answer| {
             let mut told = vec![claim.told::<claims::ClaimSubmitted>()];
-            if round(answer.claim.as_ref()).is_some() {
+            if round(answer.claim.as_deref()).is_some() {
                 told.push(claim.told::<claims::ClaimPended>());
             }
             told
         });
-        Ok(round(submitted.await?.claim.as_ref()))
+        Ok(round(submitted.await?.claim.as_deref()))
     }
 
     /// It is paid by itself; some are left.

@@ -16,15 +16,11 @@ use super::{
     claim_life::{Opened, data, named, take, unchanged},
     claim_read::claim_id,
     facility_scope, rule_facts, sep,
-    submit::{ROWS_UNDER_WAY, row_result},
 };
 use crate::{
     error::Error,
     life::Step,
-    store::{
-        self,
-        eklaim::{Period, Unsent},
-    },
+    store::{self, eklaim::Period},
 };
 
 const MOST_DAYS: i64 = 31;
@@ -97,25 +93,23 @@ impl Claims {
             Some(day) => store::eklaim::unsent(&self.db.pool, &own, day, care_type).await,
             None => Ok(Vec::new()),
         };
-        let claims = self.clone();
-        let submit = move |unsent: Unsent| {
-            let (claims, call) = (claims.clone(), call.part());
-            let key = request_id.as_ref().map(|day| key_of(day, unsent.claim_id)).unwrap_or_default();
-            let row = pb::SubmitClaimsRequest { request_id: key, claim_id: unsent.claim_id.to_string() };
-            async move {
-                let result = claims.submit_row(call, &row).await;
-                let row = row_result(row, result);
-                Ok(pb::SendDayResponse {
-                    claim_id: row.claim_id,
-                    sep_number: unsent.sep_number,
-                    state: row.state,
-                    pending: row.pending,
-                    reason: row.reason,
-                    message: row.message,
-                })
-            }
-        };
-        Ok(stream::iter(unsent.map_err(Error::from)?).map(submit).buffered(ROWS_UNDER_WAY))
+        let unsent = unsent.map_err(Error::from)?;
+        let key = |claim_id| request_id.as_ref().map(|day| key_of(day, claim_id)).unwrap_or_default();
+        let rows = unsent.iter().map(|unsent| {
+            let claim_id = unsent.claim_id;
+            Ok(pb::SubmitClaimsRequest { request_id: key(claim_id), claim_id: claim_id.to_string() })
+        });
+        let answers = self.submit_all(call, stream::iter(rows.collect::<Vec<_>>()));
+        Ok(answers.zip(stream::iter(unsent)).map(|(row, unsent)| {
+            row.map(|row| pb::SendDayResponse {
+                claim_id: row.claim_id,
+                sep_number: unsent.sep_number,
+                state: row.state,
+                pending: row.pending,
+                reason: row.reason,
+                message: row.message,
+            })
+        }))
     }
 
     async fn form(

@@ -102,7 +102,7 @@ impl Judged {
         let evidence: Vec<_> = self.new.evidence.iter().cloned().map(sep::evidence).collect();
         let event = Event::new(&sep_number, &event(&self.letter, &sep_number, &evidence));
         let sep = pb::Sep { sep_number, evidence, ..self.letter.clone() };
-        Outcome::Written(Box::new(pb::IssueSepResponse { sep: Some(sep) }), vec![event])
+        Outcome::Written(pb::IssueSepResponse { sep: Some(Box::new(sep)) }, vec![event])
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Policies,
     claim_read::claim_id,
-    optional,
+    optional, rule_facts,
     verification::{self, found},
 };
 use crate::{
@@ -211,7 +211,7 @@ impl Rules {
     ) -> Result<Tally, Error> {
         let mut connection = self.db.pool.acquire().await?;
         let claims = store::claim::with_letters(&mut *connection, &claims).await?;
-        let seen = store::rules::seen(&mut *connection, claims).await?;
+        let seen = store::seen::seen(&mut connection, claims).await?;
         let mut pairs = Vec::with_capacity(seen.len());
         for seen in seen {
             let sets = self.policies.rules.of(&mut connection, &seen.activations).await?;
@@ -222,7 +222,8 @@ impl Rules {
         let candidate = Arc::clone(candidate);
         let judged = tokio::task::spawn_blocking(move || {
             for (seen, active) in pairs {
-                let facts = super::rule_facts::facts(&seen)?;
+                let letter = rule_facts::letter(&seen)?;
+                let facts = rule_facts::facts(&seen, &letter)?;
                 let before = rules::judge([&*active], &facts);
                 let after = rules::judge([&*candidate], &facts);
                 tally.count(&facts.facility_class, facts.tariff_rupiah, &before, &after);

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::Error,
     rules::facts::{Facts, Recent, Referral, Standing},
-    store::rules::{Episode, Seen},
+    store::seen::{Episode, Seen},
 };
 
 /// A bill of fewer components than these is shared by many for good reasons.
@@ -19,14 +19,21 @@ fn unreadable<T>(what: &'static str) -> impl FnOnce(T) -> Error {
     move |_| Error::Unreadable(what)
 }
 
+/// The letter of the SEP of a claim.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn letter(seen: &Seen) -> Result<Box<pb::Sep>, Error> {
+    pb::Sep::decode(seen.letter.as_slice()).map(Box::new).map_err(unreadable("SEP"))
+}
+
 /// The facts of a claim.
 ///
 /// # Errors
 /// When it has no data, or what is stored cannot be read.
-pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
+pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
     let data = seen.claim.data.as_deref().ok_or(Error::DataMissing)?;
     let data = pb::ClaimData::decode(data).map_err(unreadable("claim"))?;
-    let letter = pb::Sep::decode(seen.letter.as_slice()).map_err(unreadable("SEP"))?;
     let (package, severity) = package(seen.claim.grouping.as_deref())?;
     let admitted_at = data.admitted_at.as_ref().and_then(time::from_proto);
     let discharged_at = data.discharged_at.as_ref().and_then(time::from_proto);
@@ -78,7 +85,7 @@ pub(super) fn facts(seen: &Seen) -> Result<Facts, Error> {
         episodes: seen
             .episodes
             .iter()
-            .map(|episode| own.relative(episode, &letter))
+            .map(|episode| own.relative(episode, letter))
             .collect::<Result<_, _>>()?,
         package,
     })
@@ -136,7 +143,9 @@ fn care(number: i16) -> String {
 
 /// The name of an enum value as the rules write it.
 fn word(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_ascii_lowercase().replace('_', "-")
+    let mut word = name.strip_prefix(prefix).unwrap_or(name).replace('_', "-");
+    word.make_ascii_lowercase();
+    word
 }
 
 fn days(from: Date, to: Date) -> i64 {

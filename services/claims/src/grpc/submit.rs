@@ -2,36 +2,34 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chassis::{Batched, Call, Event, Mutation, Outcome, Turn};
-use futures::{Stream, StreamExt};
+use chassis::{Batched, Batcher, Call, Event, Mutation, Outcome, Problem, Turn};
+use futures::{Stream, StreamExt, stream};
 use jiff::civil::Date;
 use prost::Message as _;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::{
     Claims, Policies,
     claim_life::{came_back, named, pended, question_of, take, wrong},
-    verification,
+    verification::{self, Judged},
     view::{self, life},
 };
 use crate::{
     clock,
     error::Error,
     life::{Life, Step},
-    rules::Verdict,
     store::{
         claim::{Pending, Row},
-        rules::Seen,
         submission::{self, Submitted},
     },
 };
 
-/// Rows of a stream that are under way: as many as fill the transactions of both writers.
-pub(super) const ROWS_UNDER_WAY: usize = 1024;
+/// Rows of a stream that are handed in and answered together, where so many have come.
+const ROWS_TOGETHER: usize = 64;
 
 impl Claims {
     pub(super) async fn submit(
@@ -48,33 +46,42 @@ impl Claims {
     pub(super) fn submit_all(
         &self,
         call: Call,
-        rows: Streaming<pb::SubmitClaimsRequest>,
+        rows: impl Stream<Item = Result<pb::SubmitClaimsRequest, Status>> + Send + 'static,
     ) -> impl Stream<Item = Result<pb::SubmitClaimsResponse, Status>> + Send + 'static {
         let claims = self.clone();
-        rows.map(move |row| {
-            let (claims, call) = (claims.clone(), call.part());
-            async move {
-                let row = row?;
-                let result = claims.submit_row(call, &row).await;
-                Ok(row_result(row, result))
-            }
-        })
-        .buffered(ROWS_UNDER_WAY)
+        rows.ready_chunks(ROWS_TOGETHER)
+            .map(move |rows| {
+                let (claims, call) = (claims.clone(), call.part());
+                async move { stream::iter(claims.submit_rows(&call, rows).await) }
+            })
+            .buffered(Batcher::<Submissions>::PARTS_UNDER_WAY / ROWS_TOGETHER)
+            .flatten()
     }
 
-    pub(super) async fn submit_row(
+    async fn submit_rows(
         &self,
-        call: Call,
-        row: &pb::SubmitClaimsRequest,
-    ) -> Result<pb::SubmitClaimResponse, Error> {
-        let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
-        let mutation = Mutation::new(&call, row, request_id);
-        self.submissions.write_in_turn(call, mutation, Asked { claim_id, of: Of::Row }).await
+        call: &Call,
+        rows: Vec<Result<pb::SubmitClaimsRequest, Status>>,
+    ) -> Vec<Result<pb::SubmitClaimsResponse, Status>> {
+        let mut parts = Vec::with_capacity(rows.len());
+        let mut hand_in = |row: &pb::SubmitClaimsRequest| -> Result<(), Error> {
+            let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
+            let mutation = Mutation::new(call, row, request_id);
+            parts.push((call.clone(), mutation, Asked { claim_id, of: Of::Row }));
+            Ok(())
+        };
+        let rows: Vec<_> = rows.into_iter().map(|row| row.map(|row| (hand_in(&row), row))).collect();
+        let mut written = self.submissions.write_in_turn(parts).await.into_iter();
+        let mut result = |handed_in: Result<(), Error>| {
+            handed_in?;
+            written.next().unwrap_or_else(|| Err(Problem::unavailable("database").into()))
+        };
+        rows.into_iter().map(|row| row.map(|(handed_in, row)| row_result(row, result(handed_in)))).collect()
     }
 }
 
 /// What became of a row, for its sender.
-pub(super) fn row_result(
+fn row_result(
     row: pb::SubmitClaimsRequest,
     result: Result<pb::SubmitClaimResponse, Error>,
 ) -> pb::SubmitClaimsResponse {
@@ -167,29 +174,19 @@ impl Batched for Submissions {
             }
         }
         let judged = verification::verify_all(connection, &self.policies.rules, claims).await?;
-        let (mut written, mut tracers) = (Vec::with_capacity(ready.len()), Vec::new());
+        let mut written = Vec::with_capacity(ready.len());
         for ((place, call, of, was), (seen, judged)) in ready.into_iter().zip(judged) {
-            let claim_id = seen.claim.claim_id;
-            let decided = match judged {
-                Ok(judged) => {
-                    tracers.extend(verification::tracer_results(claim_id, was.submitted, &judged.verdict));
-                    self.decide(seen, was, call, of, &judged.verdict)
-                }
-                Err(error) => Err(error),
-            };
-            match decided {
+            let decided = judged.and_then(|judged| self.decide(seen.claim, was, call, of, &judged));
+            outcomes[place] = Some(match decided {
                 Ok((submitted, answer, events)) => {
                     written.push(submitted);
-                    outcomes[place] = Some(Outcome::Written(Box::new(answer), events));
+                    Outcome::Written(answer, events)
                 }
-                Err(error) => {
-                    tracers.retain(|result| result.claim_id != claim_id);
-                    outcomes[place] = Some(Outcome::Refused(error));
-                }
-            }
+                Err(error) => Outcome::Refused(error),
+            });
         }
         if !written.is_empty() {
-            submission::save(connection, &written, &tracers).await?;
+            submission::save(connection, &written).await?;
         }
         Ok(outcomes.into_iter().flatten().collect())
     }
@@ -211,13 +208,12 @@ impl Submissions {
     /// What becomes of the claim, what its sender is answered, and the events that tell of it.
     fn decide(
         &self,
-        seen: Seen,
+        mut row: Row,
         was: Life,
         call: &Call,
         of: Of,
-        verdict: &Verdict,
+        Judged { verdict, letter, .. }: &Judged,
     ) -> Result<(Submitted, pb::SubmitClaimResponse, Vec<Event>), Error> {
-        let mut row = seen.claim;
         let found = verdict.reason();
         let step = take(&mut row, Step::Submit { found: found.is_some() }, call)?;
         if let Some(reason) = found {
@@ -230,8 +226,7 @@ impl Submissions {
             events.push(Event::new(&event.claim_id, &event));
         }
         if !was.submitted {
-            let letter = pb::Sep::decode(seen.letter.as_slice()).map_err(|_| Error::Unreadable("SEP"))?;
-            let event = submitted(&row, &letter, call.today);
+            let event = submitted(&row, letter, call.today);
             events.push(Event::new(&event.claim_id, &event));
         }
         let question = found.map(|_| question_of(&row, call, verification::question(verdict)));
@@ -249,16 +244,23 @@ impl Submissions {
                 answer: None,
             })
             .collect();
-        let claim = Some(match of {
+        let claim = match of {
             Of::Call => view::claim(&row, &self.policies, call, &open, &[])?,
             Of::Row => pb::Claim {
                 state: row.state.into(),
                 pendings: open.iter().map(view::pending).collect::<Result<_, _>>()?,
                 ..pb::Claim::default()
             },
-        });
-        let closed = was.asked.map(|_| was.round);
-        Ok((Submitted { claim: row, step, closed, question }, pb::SubmitClaimResponse { claim }, events))
+        };
+        let submitted = Submitted {
+            claim: row,
+            step,
+            closed: was.asked.map(|_| was.round),
+            question,
+            tracers: verification::tracer_results(verdict),
+            again: was.submitted,
+        };
+        Ok((submitted, pb::SubmitClaimResponse { claim: Some(Box::new(claim)) }, events))
     }
 }
 

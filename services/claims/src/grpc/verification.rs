@@ -13,13 +13,11 @@ use super::rule_facts;
 use crate::{
     error::Error,
     rules::{self, Kind, Outcome, Rule, RuleSet, Verdict, facts::Facts, load},
-    store::{
-        self,
-        claim::WithLetter,
-        rules::{Seen, TracerResult},
-    },
+    store::{self, claim::WithLetter, rules::TracerResult, seen::Seen},
 };
 
+/// So many claims keep a thread busy for a millisecond: they are judged aside from the one that serves.
+const MANY: usize = 128;
 /// Most activated sets that are kept read.
 const MOST_READ: usize = 32;
 
@@ -33,6 +31,7 @@ pub(crate) struct RuleSets {
 /// A claim that was judged.
 pub(super) struct Judged {
     pub(super) verdict: Verdict,
+    pub(super) letter: Box<pb::Sep>,
     pub(super) sets: [Arc<RuleSet>; 2],
 }
 
@@ -121,15 +120,28 @@ pub(super) async fn verify_all(
     rule_sets: &RuleSets,
     claims: Vec<WithLetter>,
 ) -> sqlx::Result<Vec<(Seen, Result<Judged, Error>)>> {
+    let many = claims.len() >= MANY;
     let mut judged = Vec::with_capacity(claims.len());
-    for seen in store::rules::seen(&mut *connection, claims).await? {
-        let one = match rule_sets.of(connection, &seen.activations).await {
-            Ok(sets) => rule_facts::facts(&seen).map(|facts| Judged { verdict: judge(&sets, &facts), sets }),
-            Err(error) => Err(error),
-        };
-        judged.push((seen, one));
+    for seen in store::seen::seen(connection, claims).await? {
+        let sets = rule_sets.of(connection, &seen.activations).await;
+        judged.push((seen, sets));
     }
-    Ok(judged)
+    let judge = move || judged.into_iter().map(judged_by).collect();
+    if many {
+        // Others are served meanwhile.
+        let judged = tokio::task::spawn_blocking(judge).await;
+        return Ok(judged.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())));
+    }
+    Ok(judge())
+}
+
+fn judged_by((seen, sets): (Seen, Result<[Arc<RuleSet>; 2], Error>)) -> (Seen, Result<Judged, Error>) {
+    let judged = sets.and_then(|sets| {
+        let letter = rule_facts::letter(&seen)?;
+        let facts = rule_facts::facts(&seen, &letter)?;
+        Ok(Judged { verdict: judge(&sets, &facts), letter, sets })
+    });
+    (seen, judged)
 }
 
 /// Judges a claim as it is stored.
@@ -151,20 +163,17 @@ fn judge(sets: &[Arc<RuleSet>; 2], facts: &Facts) -> Verdict {
     verdict
 }
 
-/// What the tracers said of a claim that is submitted, perhaps again, to be kept.
-pub(super) fn tracer_results(
-    claim_id: Uuid,
-    again: bool,
-    verdict: &Verdict,
-) -> impl Iterator<Item = TracerResult> + '_ {
-    verdict.tracers.iter().filter_map(move |(rule, outcome)| {
+/// What the tracers said of a claim that is submitted, to be kept.
+pub(super) fn tracer_results(verdict: &Verdict) -> Vec<TracerResult> {
+    let results = verdict.tracers.iter().filter_map(|(rule, outcome)| {
         let outcome = match outcome {
             Outcome::Clear => 1,
             Outcome::Fires => 2,
             _ => return None,
         };
-        Some(TracerResult { claim_id, rule_id: rule.id.clone(), rule_version: rule.version, outcome, again })
-    })
+        Some(TracerResult { rule_id: rule.id.clone(), rule_version: rule.version, outcome })
+    });
+    results.collect()
 }
 
 /// Keeps by which bill the claim is found again.

@@ -1,139 +1,9 @@
-//! Activated sets of rules, what the rules look at, and what the tracers said.
+//! Activated sets of rules, and what the tracers said.
 
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
-
-use super::claim::{Row, WithLetter};
-use crate::rules::facts::{LOOK_BACK_DAYS, MOST_EPISODES};
-
-/// What the rules look at, of one claim.
-#[derive(Debug)]
-pub struct Seen {
-    /// The claim.
-    pub claim: Row,
-    /// The letter of the SEP.
-    pub letter: Vec<u8>,
-    /// What the accreditation service answered for it.
-    pub standing: Option<Vec<u8>>,
-    /// What the referral service answered for it.
-    pub referral: Option<Vec<u8>>,
-    /// Submitted claims of other members with the same bill, at most 20.
-    pub identical_bills: i64,
-    /// The activations that hold on the day of service, at most one of each kind.
-    pub activations: Vec<i64>,
-    /// The member's other episodes, the latest first.
-    pub episodes: Vec<Episode>,
-}
-
-/// Another episode of the member.
-#[derive(Debug)]
-pub struct Episode {
-    /// Facility.
-    pub facility_code: String,
-    /// Clinic, empty for in-patient care.
-    pub clinic: String,
-    /// Kind of care.
-    pub care_type: i16,
-    /// Day of service.
-    pub service_date: Date,
-    /// Whether it was an emergency.
-    pub emergency: bool,
-    /// The data of its submitted claim.
-    pub data: Option<Vec<u8>>,
-    /// The grouping of its submitted claim.
-    pub grouping: Option<Vec<u8>>,
-}
-
-/// What the rules look at beside the claims themselves, which were read before. One statement, whose cost for each claim
-/// is bounded by the look-back and not by what else is stored.
-pub async fn seen(executor: impl PgExecutor<'_>, claims: Vec<WithLetter>) -> Result<Vec<Seen>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"with w as materialized (
-               select * from unnest($3::uuid[], $4::text[], $5::uuid[], $6::date[], $7::date[]) with ordinality
-                      as w (claim_id, sep_number, member_id, service_date, ended_on, place)
-           ), days as materialized (
-               select service_date, array(select distinct on (a.kind) a.activation_id from rule_set_activation a
-                                          where a.effective_from <= service_date
-                                          order by a.kind, a.activation_id desc) as activations
-               from (select distinct service_date from w) day
-           )
-           select (select e.answer from sep_evidence e
-                   where e.sep_number = w.sep_number and e.edge = 'vklaim-siaf') as standing,
-                  (select e.answer from sep_evidence e
-                   where e.sep_number = w.sep_number and e.edge = 'vklaim-sisrute') as referral,
-                  (select count(*) from (
-                       select 1 as one from claim_bill own
-                       join claim_bill other on other.facility_code = own.facility_code and other.bill = own.bill
-                            and other.service_date between own.service_date - 30 and own.service_date + 30
-                            and other.member_id <> own.member_id
-                       where own.claim_id = w.claim_id
-                         -- Looked up one by one, so that twenty are enough however many there are.
-                         and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
-                       limit 20) same) as "identical_bills!",
-                  days.activations as "activations!",
-                  r.facility_codes as "facility_codes?", r.clinics as "clinics?", r.care_types as "care_types?",
-                  r.service_dates as "service_dates?: Vec<jiff_sqlx::Date>", r.emergencies as "emergencies?",
-                  r.data as "episode_data?: Vec<Option<Vec<u8>>>",
-                  r.groupings as "episode_groupings?: Vec<Option<Vec<u8>>>"
-           from w
-           join days on days.service_date = w.service_date
-           left join lateral (
-               select array_agg(facility_code) as facility_codes, array_agg(clinic) as clinics,
-                      array_agg(care_type) as care_types, array_agg(service_date) as service_dates,
-                      array_agg(emergency) as emergencies, array_agg(data) as data, array_agg(grouping) as groupings
-               from (select p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency, o.data, o.grouping
-                     from sep p
-                     left join claim o on o.sep_number = p.sep_number and o.state <> 10 and o.submitted_at is not null
-                     where p.member_id = w.member_id and p.cancelled_at is null and p.sep_number <> w.sep_number
-                       and p.service_date >= w.service_date - $1::int and p.service_date <= w.ended_on
-                     order by p.service_date desc, p.sep_number limit $2) latest
-           ) r on true
-           order by w.place"#,
-        i32::try_from(LOOK_BACK_DAYS).unwrap_or(i32::MAX),
-        i64::try_from(MOST_EPISODES).unwrap_or(i64::MAX),
-        &claims.iter().map(|one| one.claim.claim_id).collect::<Vec<_>>(),
-        &claims.iter().map(|one| one.claim.sep_number.clone()).collect::<Vec<_>>(),
-        &claims.iter().map(|one| one.claim.member_id).collect::<Vec<_>>(),
-        &claims.iter().map(|one| one.claim.service_date.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
-        &claims
-            .iter()
-            .map(|one| one.claim.discharged_on.unwrap_or(one.claim.service_date).to_sqlx())
-            .collect::<Vec<_>>() as &[jiff_sqlx::Date],
-    )
-    .fetch_all(executor)
-    .await?;
-    let rows = claims.into_iter().zip(rows).map(|(WithLetter { claim, letter }, row)| {
-        let mut clinics = row.clinics.unwrap_or_default().into_iter();
-        let mut care_types = row.care_types.unwrap_or_default().into_iter();
-        let mut days = row.service_dates.unwrap_or_default().into_iter();
-        let mut emergencies = row.emergencies.unwrap_or_default().into_iter();
-        let mut data = row.episode_data.unwrap_or_default().into_iter();
-        let mut groupings = row.episode_groupings.unwrap_or_default().into_iter();
-        let episodes = row.facility_codes.unwrap_or_default().into_iter().filter_map(|facility_code| {
-            Some(Episode {
-                facility_code,
-                clinic: clinics.next()?,
-                care_type: care_types.next()?,
-                service_date: days.next()?.to_jiff(),
-                emergency: emergencies.next()?,
-                data: data.next()?,
-                grouping: groupings.next()?,
-            })
-        });
-        Seen {
-            claim,
-            letter,
-            episodes: episodes.collect(),
-            standing: row.standing,
-            referral: row.referral,
-            identical_bills: row.identical_bills,
-            activations: row.activations,
-        }
-    });
-    Ok(rows.collect())
-}
 
 /// The activations that hold on a day of service, at most one of each kind.
 pub async fn holding(executor: impl PgExecutor<'_>, on: Date) -> Result<Vec<i64>, sqlx::Error> {
@@ -268,16 +138,12 @@ pub async fn keep_bill(
 /// What a tracer said of a claim.
 #[derive(Debug, Clone)]
 pub struct TracerResult {
-    /// The claim.
-    pub claim_id: Uuid,
     /// The tracer.
     pub rule_id: String,
     /// Its version.
     pub rule_version: i32,
     /// 1 met, 2 unmet.
     pub outcome: i16,
-    /// Whether the claim was submitted before: then this stands for what was said of it then.
-    pub again: bool,
 }
 
 /// When each of these tracers was first assessed: of every version of it, one look into an index.

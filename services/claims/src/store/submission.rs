@@ -21,6 +21,10 @@ pub struct Submitted {
     pub closed: Option<i32>,
     /// The question of the round that it opened, encoded.
     pub question: Option<Vec<u8>>,
+    /// What the tracers said.
+    pub tracers: Vec<TracerResult>,
+    /// Whether the claim was submitted before: then that stands for what they said of it then.
+    pub again: bool,
 }
 
 /// Claims that can be held against changes until the transaction ends. One that another transaction holds is left out, or
@@ -85,14 +89,14 @@ pub async fn add_filings(
 }
 
 /// Writes what submissions changed: claims, steps, the rounds that they closed and opened, and what the tracers said.
-pub async fn save(
-    connection: &mut PgConnection,
-    submitted: &[Submitted],
-    tracers: &[TracerResult],
-) -> Result<(), sqlx::Error> {
+pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Result<(), sqlx::Error> {
     let at = |at: Timestamp| at.to_sqlx();
     let claims = || submitted.iter().map(|one| &one.claim);
     let closed = || submitted.iter().filter_map(|one| Some((one, one.closed?)));
+    let tracers = |again| {
+        let asked = submitted.iter().filter(move |one| one.again == again);
+        asked.flat_map(|one| one.tracers.iter().map(move |result| (one.claim.claim_id, result)))
+    };
     let opened = || submitted.iter().filter_map(|one| Some((&one.claim, one.question.clone()?)));
     sqlx::query!(
         "with step as (
@@ -112,15 +116,12 @@ pub async fn save(
              update claim_pending set answered_at = closed.answered_at, answer = ''
              from unnest($11::uuid[], $12::integer[], $13::timestamptz[]) as closed (claim_id, round, answered_at)
              where claim_pending.claim_id = closed.claim_id and claim_pending.round = closed.round
-         ), result as (
-             select * from unnest($20::uuid[], $21::text[], $22::integer[], $23::smallint[], $24::boolean[])
-                    as result (claim_id, rule_id, rule_version, outcome, again)
          ), assessed as (
              insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
-             select claim_id, rule_id, rule_version, outcome, $25 from result where not again
+             select result.*, $20 from unnest($21::uuid[], $22::text[], $23::integer[], $24::smallint[]) as result
          ), assessed_again as (
              insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
-             select claim_id, rule_id, rule_version, outcome, $25 from result where again
+             select result.*, $20 from unnest($25::uuid[], $26::text[], $27::integer[], $28::smallint[]) as result
              on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome
          )
          insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
@@ -136,7 +137,7 @@ pub async fn save(
         &claims().map(|claim| claim.asked_of).collect::<Vec<_>>() as &[Option<i16>],
         &claims().map(|claim| claim.asked_at.map(at)).collect::<Vec<_>>() as &[Option<jiff_sqlx::Timestamp>],
         &submitted.iter().map(|one| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
-        &submitted.iter().map(|one| one.step.taken_by.clone()).collect::<Vec<_>>(),
+        &submitted.iter().map(|one| one.step.taken_by.as_str()).collect::<Vec<_>>() as &[&str],
         &closed().map(|(one, _)| one.claim.claim_id).collect::<Vec<_>>(),
         &closed().map(|(_, round)| round).collect::<Vec<_>>(),
         &closed().map(|(one, _)| at(one.step.taken_at)).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
@@ -146,12 +147,15 @@ pub async fn save(
         &opened().map(|(claim, _)| claim.asked_of).collect::<Vec<_>>() as &[Option<i16>],
         &opened().map(|(claim, _)| claim.asked_at.map(at)).collect::<Vec<_>>() as &[Option<jiff_sqlx::Timestamp>],
         &opened().map(|(_, question)| question).collect::<Vec<_>>(),
-        &tracers.iter().map(|result| result.claim_id).collect::<Vec<_>>(),
-        &tracers.iter().map(|result| result.rule_id.clone()).collect::<Vec<_>>(),
-        &tracers.iter().map(|result| result.rule_version).collect::<Vec<_>>(),
-        &tracers.iter().map(|result| result.outcome).collect::<Vec<_>>(),
-        &tracers.iter().map(|result| result.again).collect::<Vec<_>>(),
         submitted.iter().map(|one| at(one.step.taken_at)).next() as Option<jiff_sqlx::Timestamp>,
+        &tracers(false).map(|(claim_id, _)| claim_id).collect::<Vec<_>>(),
+        &tracers(false).map(|(_, result)| result.rule_id.as_str()).collect::<Vec<_>>() as &[&str],
+        &tracers(false).map(|(_, result)| result.rule_version).collect::<Vec<_>>(),
+        &tracers(false).map(|(_, result)| result.outcome).collect::<Vec<_>>(),
+        &tracers(true).map(|(claim_id, _)| claim_id).collect::<Vec<_>>(),
+        &tracers(true).map(|(_, result)| result.rule_id.as_str()).collect::<Vec<_>>() as &[&str],
+        &tracers(true).map(|(_, result)| result.rule_version).collect::<Vec<_>>(),
+        &tracers(true).map(|(_, result)| result.outcome).collect::<Vec<_>>(),
     )
     .execute(connection)
     .await?;

@@ -323,7 +323,7 @@ async fn ten_times_more_claims_do_not_change_what_judging_one_reads() {
         // The backend counts since it last told the collector, which may be before this transaction.
         let before: i64 = sqlx::query_scalar(TUPLES).fetch_one(&mut *transaction).await.unwrap();
         let claims = store::claim::with_letters(&mut *transaction, &[id]).await.unwrap();
-        let seen = store::rules::seen(&mut *transaction, claims).await.unwrap();
+        let seen = store::seen::seen(&mut transaction, claims).await.unwrap();
         let after: i64 = sqlx::query_scalar(TUPLES).fetch_one(&mut *transaction).await.unwrap();
         assert_eq!((seen[0].episodes.len(), seen[0].identical_bills), (3, 20));
         after - before

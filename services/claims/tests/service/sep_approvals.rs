@@ -15,7 +15,7 @@ const FINGERPRINT: pb::SepApprovalKind = pb::SepApprovalKind::Fingerprint;
 /// Asks for a SEP as it is, without the approval it may need.
 async fn issue(served: &Served, wish: &pb::IssueSepRequest) -> Result<pb::Sep, Status> {
     let wish = pb::IssueSepRequest { request_id: key(), ..wish.clone() };
-    Ok(served.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+    Ok(*served.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

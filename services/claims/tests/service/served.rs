@@ -250,9 +250,9 @@ impl Served {
             Err(status) if reason(&status) == "BACKDATE_NOT_APPROVED" => {
                 let approval = self.asked(&wish, pb::SepApprovalKind::Backdate).await?;
                 self.decided(&approval, pb::SepApprovalState::Approved).await?;
-                Ok(self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
+                Ok(*self.seps(HOSPITAL).issue_sep(wish).await?.into_inner().sep.unwrap())
             }
-            issued => Ok(issued?.into_inner().sep.unwrap()),
+            issued => Ok(*issued?.into_inner().sep.unwrap()),
         }
     }
 
@@ -313,7 +313,7 @@ impl Served {
 
     pub(crate) async fn submitted(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {
         let request = pb::SubmitClaimRequest { request_id: key(), claim_id: claim.claim_id.clone() };
-        Ok(self.claims(HOSPITAL).submit_claim(request).await?.into_inner().claim.unwrap())
+        Ok(*self.claims(HOSPITAL).submit_claim(request).await?.into_inner().claim.unwrap())
     }
 
     pub(crate) async fn verified(&self, claim: &pb::Claim) -> Result<pb::Claim, Status> {

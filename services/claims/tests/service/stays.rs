@@ -71,7 +71,7 @@ async fn a_claim_is_final_only_when_it_states_the_discharge_of_its_sep() {
 }
 
 async fn issued(served: &Served, caller: &'static str, wish: pb::IssueSepRequest) -> Result<pb::Sep, Status> {
-    Ok(served.seps(caller).issue_sep(wish).await?.into_inner().sep.unwrap())
+    Ok(*served.seps(caller).issue_sep(wish).await?.into_inner().sep.unwrap())
 }
 
 fn cancel(sep: &pb::Sep) -> pb::CancelSepRequest {

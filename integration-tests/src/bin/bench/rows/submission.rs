@@ -468,7 +468,7 @@ async fn relayed(databases: &Databases) -> anyhow::Result<()> {
 fn lengths() -> anyhow::Result<(usize, usize, usize)> {
     let (_, letter, data, grouping) = episode(time::today_at(Timestamp::now()))?;
     let of_row = pb::SubmitClaimResponse {
-        claim: Some(pb::Claim { state: pb::ClaimState::Submitted.into(), ..pb::Claim::default() }),
+        claim: Some(Box::new(pb::Claim { state: pb::ClaimState::Submitted.into(), ..pb::Claim::default() })),
     };
     Ok((data.encoded_len() + grouping.encoded_len() + 300, 200 + letter.segment.len(), of_row.encoded_len()))
 }

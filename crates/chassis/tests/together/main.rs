@@ -2,7 +2,9 @@
 //! its commit, and none harms another.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
-use std::{collections::HashSet, time::Duration};
+mod positions;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chassis::{Batched, Batcher, Call, Db, Event, Mutation, Outcome, Problem, RequestId, Turn};
 use embedded::testing::{self, TestDatabase};
@@ -62,7 +64,7 @@ impl Batched for Numbers {
                 let feed_id = uuid::Uuid::new_v4().to_string();
                 let event = Request { after_position: number, limit: 1 };
                 Outcome::Written(
-                    Box::new(Answer { head_position: number, feed_id, ..Answer::default() }),
+                    Answer { head_position: number, feed_id, ..Answer::default() },
                     vec![Event::new(&number.to_string(), &event)],
                 )
             }
@@ -106,12 +108,13 @@ impl House {
 
     async fn write_in_turn(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
         let (call, mutation) = asked(key, number);
-        self.writes.write_in_turn(call, mutation, number).await
+        self.writes.write_in_turn([(call, mutation, number)]).await.remove(0)
     }
 
     async fn kept(&self) -> (i64, i64, i64) {
         let row: (i64, i64, i64) = sqlx::query_as(
-            "select (select count(*) from number), (select count(*) from outbox),
+            "select (select count(*) from number),
+                    (select count(*) from outbox) + (select count(*) from feed),
                     (select count(*) from idempotency where response is not null)",
         )
         .fetch_one(&self.db.pool)
@@ -225,4 +228,38 @@ async fn streams_leave_places_for_calls() {
     assert!(poll!(&mut call).is_pending(), "a call is not refused because streams have much to write");
     drop(parts);
     assert_eq!(call.await.unwrap().head_position, 1);
+}
+
+#[tokio::test]
+async fn a_third_transaction_begins_only_when_it_is_full() {
+    let house = Arc::new(house().await);
+    let mut holder = house.db.pool.acquire().await.unwrap().detach();
+    sqlx::raw_sql("begin; lock table number in share row exclusive mode").execute(&mut holder).await.unwrap();
+    let begun = async |transactions: i64| {
+        const WAITING: &str = "select count(*) from pg_locks where not granted and locktype = 'relation'
+                               and database = (select oid from pg_database where datname = current_database())";
+        while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&house.db.pool).await.unwrap() < transactions {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let write = |number: i64| {
+        let house = Arc::clone(&house);
+        let number = if number < 13 { number } else { number + 1 };
+        tokio::spawn(async move { house.write(&format!("key-number-{number}"), number).await.unwrap() })
+    };
+    let mut writes = vec![write(0)];
+    begun(1).await;
+    writes.push(write(1));
+    begun(2).await;
+    writes.extend((2..514).map(write));
+    begun(3).await;
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    for written in join_all(writes).await {
+        written.unwrap();
+    }
+    let sizes: Vec<i64> = sqlx::query_scalar("select count(*) from number group by xmin::text order by 1")
+        .fetch_all(&house.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(sizes, [1, 1, 512]);
 }
