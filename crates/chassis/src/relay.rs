@@ -203,7 +203,7 @@ impl Written {
 }
 
 /// Writes events as the last of a transaction: into the feed, after all that wait, when nobody else gives positions just
-/// now. To write them into the outbox, and to move them from there, costs more than twice as much.
+/// now. Through the outbox each would be written, deleted and written again.
 pub(crate) async fn write(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<Written> {
     let mut feed =
         if is_ours(&mut *connection).await? { Some(move_waiting(&mut *connection).await?) } else { None };
