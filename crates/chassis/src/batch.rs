@@ -44,6 +44,9 @@ const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan; set 
                      set local enable_hashjoin = off; set local enable_mergejoin = off; \
                      set local enable_material = off; set local enable_memoize = off";
 
+/// The constraint that keeps a key from being taken twice.
+const KEY: &str = "idempotency_pkey";
+
 /// A kind of write that is made together with others of its kind.
 pub trait Batched: Send + Sync + 'static {
     /// What is to be written for one call.
@@ -178,48 +181,37 @@ impl<B: Batched> Batcher<B> {
             mpsc::error::TrySendError::Full(()) => Problem::overloaded(),
             mpsc::error::TrySendError::Closed(()) => Problem::unavailable("database"),
         })?;
-        answered::<B>(hand_in(place, None, call, mutation, work)).await
+        answer_to(place, None, call, mutation, work).await
     }
 
-    /// The same for parts of a stream, in their order: each waits for a place, and their sender is not read meanwhile.
-    /// Streams leave places for calls.
+    /// The same for a part of a stream: it waits for a place, and its sender is not read meanwhile. Streams leave places for
+    /// calls.
     ///
     /// # Errors
-    /// As [`Batcher::write`] of each, but for a lack of places.
+    /// As [`Batcher::write`], but for a lack of places.
     pub async fn write_in_turn(
         &self,
-        parts: impl IntoIterator<Item = (Call, Mutation, B::Work)>,
-    ) -> Vec<Result<B::Answer, B::Error>> {
-        let mut handed_in = Vec::new();
-        for (call, mutation, work) in parts {
-            let places = Arc::clone(&self.of_streams).acquire_owned().await;
-            let (Ok(of_streams), Ok(place)) = (places, self.handed_in.reserve().await) else { break };
-            handed_in.push(hand_in(place, Some(of_streams), call, mutation, work));
-        }
-        let mut answers = Vec::with_capacity(handed_in.len());
-        for answer in handed_in {
-            answers.push(answered::<B>(answer).await);
-        }
-        answers
+        call: Call,
+        mutation: Mutation,
+        work: B::Work,
+    ) -> Result<B::Answer, B::Error> {
+        let gone = || Problem::unavailable("database");
+        let of_streams = Arc::clone(&self.of_streams).acquire_owned().await.map_err(|_| gone())?;
+        let place = self.handed_in.reserve().await.map_err(|_| gone())?;
+        answer_to(place, Some(of_streams), call, mutation, work).await
     }
 }
 
-type Answered<B> = oneshot::Receiver<Result<<B as Batched>::Answer, <B as Batched>::Error>>;
-
-fn hand_in<B: Batched>(
+async fn answer_to<B: Batched>(
     place: mpsc::Permit<'_, Job<B>>,
     of_streams: Option<OwnedSemaphorePermit>,
     call: Call,
     mutation: Mutation,
     work: B::Work,
-) -> Answered<B> {
+) -> Result<B::Answer, B::Error> {
     let (answer, answered) = oneshot::channel();
     place.send(Job { call, mutation, work, _of_streams: of_streams, answer });
-    answered
-}
-
-async fn answered<B: Batched>(answer: Answered<B>) -> Result<B::Answer, B::Error> {
-    answer.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
+    answered.await.unwrap_or_else(|_| Err(Problem::unavailable("database").into()))
 }
 
 struct Writer<B: Batched> {
@@ -251,11 +243,14 @@ impl<B: Batched> Writer<B> {
                 continue;
             }
             self.sizes.record(jobs.len() as u64, &[KeyValue::new("write", B::NAME)]);
-            let outcome = timeout(PATIENCE, together(&self.db, &*self.kind, Turn::Shared, &jobs)).await;
-            match outcome.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database")))) {
+            let mut outcomes = self.written(&jobs, Keys::New).await;
+            if matches!(outcomes, Err(Failed::Taken)) {
+                outcomes = self.written(&jobs, Keys::Unknown).await;
+            }
+            match outcomes {
                 Ok(outcomes) => self.answer(jobs, outcomes),
                 // Perhaps because of one of them only.
-                Err(Failed::Refused(_)) => jobs.into_iter().for_each(|job| self.alone(job)),
+                Err(Failed::Taken | Failed::Refused(_)) => jobs.into_iter().for_each(|job| self.alone(job)),
                 Err(Failed::Lost(problem)) => {
                     for job in jobs {
                         let _nobody_waits = job.answer.send(Err(problem.clone().into()));
@@ -263,6 +258,11 @@ impl<B: Batched> Writer<B> {
                 }
             }
         }
+    }
+
+    async fn written(&self, jobs: &[Job<B>], keys: Keys) -> Result<Outcomes<B>, Failed> {
+        let written = timeout(PATIENCE, together(&self.db, &*self.kind, Turn::Shared, jobs, keys)).await;
+        written.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database"))))
     }
 
     /// Takes what was handed in until now, or waits for a write; and, unless it is enough for a full transaction, waits until
@@ -308,7 +308,7 @@ impl<B: Batched> Writer<B> {
         Some((jobs, begins))
     }
 
-    fn answer(&self, jobs: Vec<Job<B>>, outcomes: Vec<Outcome<B::Answer, B::Error>>) {
+    fn answer(&self, jobs: Vec<Job<B>>, outcomes: Outcomes<B>) {
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             let answer = match outcome {
                 Outcome::Written(answer, _) => Ok(answer),
@@ -333,8 +333,22 @@ impl<B: Batched> Writer<B> {
     }
 }
 
+type Outcomes<B> = Vec<Outcome<<B as Batched>::Answer, <B as Batched>::Error>>;
+
+/// What is known of the keys of writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// They are taken for new: nearly all are, so a look for each would be for nothing. When one is not, its write is
+    /// refused as a rule, and then they are looked for; or the database refuses the key.
+    New,
+    /// They are looked for first.
+    Unknown,
+}
+
 /// Why a transaction was not made.
 enum Failed {
+    /// A key was taken before.
+    Taken,
     /// A row is refused.
     Refused(sqlx::Error),
     /// The database does not do what it is asked, whoever asks.
@@ -343,9 +357,12 @@ enum Failed {
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
+        let told = error.as_database_error();
+        if told.and_then(sqlx::error::DatabaseError::constraint) == Some(KEY) {
+            return Self::Taken;
+        }
         // Classes of SQLSTATE that one row can cause: 22 its data, 23 a constraint, 40 whom it waited for.
-        let of_a_row = error
-            .as_database_error()
+        let of_a_row = told
             .and_then(sqlx::error::DatabaseError::code)
             .is_some_and(|code| ["22", "23", "40"].iter().any(|class| code.starts_with(class)));
         if of_a_row { Self::Refused(error) } else { Self::Lost(error.into()) }
@@ -354,33 +371,36 @@ impl From<sqlx::Error> for Failed {
 
 /// One transaction for one write.
 async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
-    match together(db, kind, Turn::Alone, std::slice::from_ref(job)).await {
+    let refused = match together(db, kind, Turn::Alone, std::slice::from_ref(job), Keys::New).await {
         Ok(mut outcomes) => match outcomes.pop() {
-            Some(Outcome::Written(answer, _)) => Ok(answer),
-            Some(Outcome::Refused(error)) => Err(error),
+            Some(Outcome::Written(answer, _)) => return Ok(answer),
+            Some(Outcome::Refused(error)) => return Err(error),
             // It waited as long as it may; its caller repeats.
-            Some(Outcome::Alone) | None => Err(Problem::unavailable("database").into()),
+            Some(Outcome::Alone) | None => Problem::unavailable("database").into(),
         },
-        // Perhaps because the same call was written meanwhile by another process.
-        Err(Failed::Refused(error)) => match job.mutation.replayed(db).await? {
-            Some(answer) => Ok(answer),
-            None => Err(error.into()),
-        },
-        Err(Failed::Lost(problem)) => Err(problem.into()),
-    }
+        Err(Failed::Lost(problem)) => return Err(problem.into()),
+        Err(Failed::Taken) => Problem::unavailable("idempotency record").into(),
+        Err(Failed::Refused(error)) => error.into(),
+    };
+    // Perhaps because the same call was written before, or meanwhile by another process.
+    job.mutation.replayed(db).await?.ok_or(refused)
 }
 
-/// One transaction for several writes. Their keys are taken with the answers, at its end: when another process has taken
-/// one meanwhile, the database refuses all of it.
+/// One transaction for several writes. Their keys are taken with the answers, at its end: when one is taken already, the
+/// database refuses all of it.
 async fn together<B: Batched>(
     db: &Db,
     kind: &B,
     turn: Turn,
     jobs: &[Job<B>],
-) -> Result<Vec<Outcome<B::Answer, B::Error>>, Failed> {
+    keys: Keys,
+) -> Result<Outcomes<B>, Failed> {
     let mut transaction = db.begin_by(BEGIN).await?;
     let all: Vec<_> = jobs.iter().map(|job| &job.mutation).collect();
-    let mut stored = mutation::stored_of(&mut transaction, &all).await?;
+    let mut stored = match keys {
+        Keys::New => jobs.iter().map(|_| None).collect(),
+        Keys::Unknown => mutation::stored_of(&mut transaction, &all).await?,
+    };
     let fresh: Vec<_> = stored.iter().map(Option::is_none).collect();
     let asked: Vec<_> =
         jobs.iter().zip(&fresh).filter(|(_, fresh)| **fresh).map(|(job, _)| (&job.call, &job.work)).collect();
@@ -392,7 +412,7 @@ async fn together<B: Batched>(
         return Err(Failed::Lost(Problem::internal()));
     }
     if written.iter().any(|outcome| matches!(outcome, Outcome::Refused(_))) {
-        // One that another process wrote between the look and the write is refused because of that.
+        // One that was written before is refused because of that.
         stored = mutation::stored_of(&mut transaction, &all).await?;
     }
     let mut written = written.into_iter();
@@ -411,9 +431,9 @@ async fn together<B: Batched>(
     if kept.callers.is_empty() {
         return Ok(outcomes);
     }
-    kept.write(&mut transaction).await?;
+    let positions_are_ours = kept.write(&mut transaction).await?;
     // Positions are given last: until the commit, nobody else gives any.
-    let written = relay::write(&mut transaction, &kept.events).await?;
+    let written = relay::write(&mut transaction, &kept.events, positions_are_ours).await?;
     transaction.commit().await?;
     written.committed(db);
     Ok(outcomes)
@@ -445,40 +465,49 @@ impl<'a> Kept<'a> {
         new: &[bool],
     ) -> Self {
         let mut kept = Self::default();
+        let mut written = Vec::with_capacity(jobs.len());
         for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(new).filter(|(_, new)| **new) {
             let Outcome::Written(answer, events) = outcome else { continue };
-            let mutation = &job.mutation;
+            written.push((&job.mutation, answer));
+            for event in events {
+                kept.events.event_ids.push(Uuid::now_v7());
+                kept.events.kinds.push(&event.kind);
+                kept.events.subjects.push(&event.subject);
+                kept.events.traceparents.push(&job.mutation.traceparent);
+                kept.events.bodies.push(&event.body);
+            }
+        }
+        // In this order no two transactions can wait for each other's keys.
+        written.sort_unstable_by_key(|(mutation, _)| (&mutation.caller, &mutation.request_id));
+        for (mutation, answer) in written {
             kept.callers.push(&mutation.caller);
             kept.request_ids.push(&mutation.request_id);
             kept.methods.push(&mutation.method);
             kept.request_hashes.push(&mutation.request_hash);
             kept.responses.push(answer.encode_to_vec());
-            for event in events {
-                kept.events.event_ids.push(Uuid::now_v7());
-                kept.events.kinds.push(&event.kind);
-                kept.events.subjects.push(&event.subject);
-                kept.events.traceparents.push(&mutation.traceparent);
-                kept.events.bodies.push(&event.body);
-            }
         }
         kept
     }
 
-    /// Keeps keys and answers, in an order in which no two transactions can wait for each other.
-    async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<()> {
-        sqlx::query!(
-            "insert into idempotency (caller, request_id, method, request_hash, response)
-             select done.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
-                    as done (caller, request_id, method, request_hash, response)
-             order by caller, request_id",
+    /// Keeps keys and answers. Tells whether the transaction may give events their positions: it then holds [`relay::LOCK`],
+    /// which is asked for once no key has to be waited for.
+    async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<bool> {
+        sqlx::query_scalar!(
+            r#"with kept as (
+                   insert into idempotency (caller, request_id, method, request_hash, response)
+                   select done.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
+                          as done (caller, request_id, method, request_hash, response)
+                   returning 1
+               )
+               select pg_try_advisory_xact_lock($6) as "ours!" from (select count(*) from kept) as all_kept"#,
             &self.callers as &[&str],
             &self.request_ids as &[&str],
             &self.methods as &[&str],
             &self.request_hashes as &[&[u8]],
             &self.responses,
+            relay::LOCK,
         )
-        .execute(&mut **transaction)
-        .await?;
-        Ok(())
+        .fetch_one(&mut **transaction)
+        .await
     }
 }

@@ -2,7 +2,7 @@
 //! the same request gets the stored answer, with another request it is refused, and a call that dies before its
 //! commit leaves nothing.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use prost::{Message, Name};
 use proto::mesh::v1::Reason;
@@ -55,7 +55,7 @@ impl fmt::Display for RequestId {
 pub struct Mutation {
     pub(crate) caller: String,
     pub(crate) request_id: String,
-    pub(crate) method: String,
+    pub(crate) method: Cow<'static, str>,
     pub(crate) request_hash: Vec<u8>,
     pub(crate) traceparent: String,
 }
@@ -74,7 +74,7 @@ impl Mutation {
         Self {
             caller: call.caller.to_string(),
             request_id: request_id.0,
-            method: call.method.to_string(),
+            method: call.method.clone(),
             request_hash: Sha256::digest(request.encode_to_vec()).to_vec(),
             traceparent: call.traceparent.clone(),
         }
@@ -120,7 +120,7 @@ impl Mutation {
              values ($1, $2, $3, $4) on conflict (caller, request_id) do nothing",
             self.caller,
             self.request_id,
-            self.method,
+            &*self.method,
             self.request_hash,
         )
         .execute(&mut *transaction)

@@ -108,21 +108,14 @@ async fn tidy(pool: &PgPool) {
 
 async fn relay(db: &Db) -> sqlx::Result<i64> {
     let mut transaction = db.begin().await?;
-    if !is_ours(&mut transaction).await? {
+    let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK);
+    if !ours.fetch_one(&mut *transaction).await? {
         return Ok(0);
     }
-    let feed = move_waiting(&mut transaction).await?;
+    let feed = give_positions(&mut transaction, &Events::default()).await?;
     transaction.commit().await?;
     feed.told(db);
     Ok(feed.moved)
-}
-
-/// Takes the lock until the end of the transaction, unless somebody else holds it. What is read in a later statement is
-/// then all that was committed under it before.
-async fn is_ours(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK)
-        .fetch_one(connection)
-        .await
 }
 
 /// What a transaction made of the feed.
@@ -131,6 +124,8 @@ struct Feed {
     head: i64,
     /// How many events were moved into it.
     moved: i64,
+    /// Whether events were left waiting, since others may have come before them.
+    left: bool,
 }
 
 impl Feed {
@@ -147,31 +142,6 @@ impl Feed {
     }
 }
 
-/// Moves the first events that wait. Whoever asks holds the lock.
-async fn move_waiting(connection: &mut PgConnection) -> sqlx::Result<Feed> {
-    sqlx::query_as!(
-        Feed,
-        r#"with head as (
-               select coalesce(max(position), 0) as position from feed
-           ), waiting as (
-               delete from outbox
-               where ctid = any(array(select ctid from outbox order by outbox_id limit $1))
-               returning *
-           ), moved as (
-               insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
-               select head.position + row_number() over (order by outbox_id),
-                      event_id, kind, subject, traceparent, body, occurred_at
-               from waiting, head
-               returning 1
-           )
-           select head.position + moved.events as "head!", moved.events as "moved!"
-           from head, (select count(*) as events from moved) moved"#,
-        BATCH,
-    )
-    .fetch_one(connection)
-    .await
-}
-
 /// Events of a transaction that is about to commit: columns of a statement.
 #[derive(Default)]
 pub(crate) struct Events<'a> {
@@ -186,8 +156,6 @@ pub(crate) struct Events<'a> {
 pub(crate) struct Written {
     /// The feed, when it was changed.
     feed: Option<Feed>,
-    /// Whether they wait in the outbox.
-    wait: bool,
 }
 
 impl Written {
@@ -196,52 +164,92 @@ impl Written {
         if let Some(feed) = &self.feed {
             feed.told(db);
         }
-        if self.wait {
+        if self.feed.as_ref().is_none_or(|feed| feed.left) {
             db.outbox.written.notify_one();
         }
     }
 }
 
-/// Writes events as the last of a transaction: into the feed, after all that wait, when nobody else gives positions just
-/// now. Through the outbox each would be written, deleted and written again.
-pub(crate) async fn write(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<Written> {
-    let mut feed =
-        if is_ours(&mut *connection).await? { Some(move_waiting(&mut *connection).await?) } else { None };
-    // Where more may wait than were moved, those come first.
-    if let Some(feed) = feed.as_mut().filter(|feed| feed.moved < BATCH) {
-        sqlx::query!(
-            "insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
-             select $1 + place, event_id, kind, subject, traceparent, body, now()
-             from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[]) with ordinality
-                  as event (event_id, kind, subject, traceparent, body, place)",
-            feed.head,
-            &events.event_ids,
-            &events.kinds as &[&str],
-            &events.subjects as &[&str],
-            &events.traceparents as &[&str],
-            &events.bodies as &[&[u8]],
-        )
-        .execute(connection)
-        .await?;
-        feed.head += i64::try_from(events.event_ids.len()).unwrap_or_default();
+/// Writes events as the last of a transaction: into the feed, after all that wait, when it holds the lock. Through the
+/// outbox each would be written, deleted and written again.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    events: &Events<'_>,
+    holds_lock: bool,
+) -> sqlx::Result<Written> {
+    let feed = if holds_lock {
+        Some(give_positions(connection, events).await?)
     } else {
-        sqlx::query!(
-            "insert into outbox (event_id, kind, subject, traceparent, body)
-             select event_id, kind, subject, traceparent, body
-             from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[]) with ordinality
-                  as event (event_id, kind, subject, traceparent, body, place)
-             order by place",
-            &events.event_ids,
-            &events.kinds as &[&str],
-            &events.subjects as &[&str],
-            &events.traceparents as &[&str],
-            &events.bodies as &[&[u8]],
-        )
-        .execute(connection)
-        .await?;
-        return Ok(Written { feed, wait: true });
-    }
-    Ok(Written { feed, wait: false })
+        leave_waiting(connection, events).await?;
+        None
+    };
+    Ok(Written { feed })
+}
+
+/// Moves the first events that wait into the feed, and writes further ones after them; those wait when more of the others
+/// may. Whoever asks has taken the lock in an earlier statement: so all that was committed under it is seen.
+async fn give_positions(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<Feed> {
+    sqlx::query_as!(
+        Feed,
+        r#"with head as (
+               select coalesce(max(position), 0) as position from feed
+           ), waiting as (
+               delete from outbox
+               where ctid = any(array(select ctid from outbox order by outbox_id limit $1))
+               returning *
+           ), moved as (
+               insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
+               select head.position + row_number() over (order by outbox_id),
+                      event_id, kind, subject, traceparent, body, occurred_at
+               from waiting, head
+               returning 1
+           ), since as (
+               select position + events as position, events as moved, events >= $1 as more
+               from head, (select count(*) as events from moved) as moved
+           ), event as (
+               select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[]) with ordinality
+                    as event (event_id, kind, subject, traceparent, body, place)
+           ), written as (
+               insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
+               select position + place, event_id, kind, subject, traceparent, body, now()
+               from event, since where not more
+               returning 1
+           ), left_waiting as (
+               insert into outbox (event_id, kind, subject, traceparent, body)
+               select event_id, kind, subject, traceparent, body from event, since where more order by place
+               returning 1
+           )
+           select position + (select count(*) from written) as "head!", moved as "moved!",
+                  exists (select from left_waiting) as "left!"
+           from since"#,
+        BATCH,
+        &events.event_ids,
+        &events.kinds as &[&str],
+        &events.subjects as &[&str],
+        &events.traceparents as &[&str],
+        &events.bodies as &[&[u8]],
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Leaves events to whoever holds the lock next.
+async fn leave_waiting(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outbox (event_id, kind, subject, traceparent, body)
+         select event_id, kind, subject, traceparent, body
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[]) with ordinality
+              as event (event_id, kind, subject, traceparent, body, place)
+         order by place",
+        &events.event_ids,
+        &events.kinds as &[&str],
+        &events.subjects as &[&str],
+        &events.traceparents as &[&str],
+        &events.bodies as &[&[u8]],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use chassis::{
     Begun, Call, Db, Mutation, Parts, Problem, RequestId, Service, Settings, Start,
     config::{Layers, NoSettings},
     host::{self, Ports},
+    telemetry::{self, LogFormat, Telemetry},
 };
 use embedded::testing::{self, TestDatabase};
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use proto::feed::v1::{
     Event, FollowEventsRequest, ReadEventsRequest as Request, ReadEventsResponse as Answer,
     feed_service_client::FeedServiceClient,
 };
+use redis::AsyncCommands;
 use sqlx::{PgConnection, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -198,8 +200,11 @@ fn settings(name: &'static str, database: &str, more: &[(&str, String)]) -> Sett
     layers.load(name, "").unwrap()
 }
 
-fn telemetry() -> chassis::telemetry::Telemetry {
-    chassis::telemetry::start("test", chassis::telemetry::LogFormat::Human, "warn").unwrap()
+/// Of all tests: a process has one.
+fn telemetry() -> Telemetry {
+    static STARTED: LazyLock<Telemetry> =
+        LazyLock::new(|| telemetry::start("test", LogFormat::Human, "warn").unwrap());
+    STARTED.clone()
 }
 
 async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
@@ -222,14 +227,14 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
     sqlx::query("create table heard (position bigint primary key)").execute(&hearers.pool).await.unwrap();
     let redis = testing::redis().await.unwrap();
     let redis_url = ("redis.url", redis.url());
-    let (telemetry, stop) = (telemetry(), CancellationToken::new());
+    let stop = CancellationToken::new();
 
     let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = format!("http://{}", ports.addresses().unwrap().grpc);
     let teller = tokio::spawn(host::run::<Teller>(
         settings("teller", &database.url, std::slice::from_ref(&redis_url)),
         ports,
-        telemetry.clone(),
+        telemetry(),
         stop.clone(),
     ));
 
@@ -290,7 +295,7 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
         let hearer = tokio::spawn(host::run::<Hearer>(
             settings("hearer", &hearers.url, &more),
             ports,
-            telemetry.clone(),
+            telemetry(),
             hearing.clone(),
         ));
         for n in 0..50 {
@@ -323,7 +328,7 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
     let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
     let more = [("upstream.teller", address.clone()), redis_url.clone()];
     let of_another = settings("hearer", &hearers.url, &more);
-    let hearer = tokio::spawn(host::run::<Hearer>(of_another, ports, telemetry, hearing.clone()));
+    let hearer = tokio::spawn(host::run::<Hearer>(of_another, ports, telemetry(), hearing.clone()));
     write(&db, &Request { after_position: 1, limit: 1 }, "after-the-end").await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(listener.0.lock().unwrap().len(), 171);
@@ -332,6 +337,47 @@ async fn a_transaction_that_commits_late_is_not_skipped_and_every_event_is_folde
 
     stop.cancel();
     teller.await.unwrap().unwrap();
+}
+
+/// However many replicas tell Redis, its stream has each event of the feed once, in order; and all of them again when it
+/// has lost them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_replicas_tell_redis_is_the_feed_also_after_redis_lost_it() {
+    chassis::tls::install_provider();
+    let (database, db) = database().await;
+    let redis = testing::redis().await.unwrap();
+    let stop = CancellationToken::new();
+    let replicas: Vec<_> = (0..3)
+        .map(|_| {
+            let ports = Ports::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap();
+            let settings = settings("teller", &database.url, &[("redis.url", redis.url())]);
+            tokio::spawn(host::run::<Teller>(settings, ports, telemetry(), stop.clone()))
+        })
+        .collect();
+    let key = key_of(&db).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for round in 1..=3_i64 {
+        let requests = (0..100).map(|n| Request { after_position: n, limit: 1 });
+        for (n, request) in requests.enumerate() {
+            write(&db, &request, &format!("round-{round}-{n:04}")).await.unwrap();
+        }
+        let expected: Vec<_> = (1..=100 * round).map(|position| format!("{position}-0")).collect();
+        eventually("each event in the stream", || {
+            let (mut connection, key, expected) = (connection.clone(), key.clone(), expected.clone());
+            async move {
+                let told: redis::streams::StreamRangeReply = connection.xrange_all(&key).await.unwrap();
+                let told: Vec<_> = told.ids.into_iter().map(|entry| entry.id).collect();
+                (told == expected).then_some(())
+            }
+        })
+        .await;
+        let () = connection.del(&key).await.unwrap();
+    }
+    stop.cancel();
+    for replica in replicas {
+        replica.await.unwrap().unwrap();
+    }
 }
 
 async fn key_of(db: &Db) -> String {

@@ -108,7 +108,7 @@ impl House {
 
     async fn write_in_turn(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
         let (call, mutation) = asked(key, number);
-        self.writes.write_in_turn([(call, mutation, number)]).await.remove(0)
+        self.writes.write_in_turn(call, mutation, number).await
     }
 
     async fn kept(&self) -> (i64, i64, i64) {
@@ -173,6 +173,23 @@ async fn a_key_that_is_repeated_at_once_or_later_has_one_effect_and_one_answer()
     assert_eq!(answers.len(), 1);
     assert_eq!(house.write("one-and-the-same", 8).await.unwrap_err().0, Code::AlreadyExists);
     assert_eq!(house.kept().await, (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_key_of_another_request_does_not_take_its_neighbours_apart() {
+    let house = house().await;
+    house.write("used-before", 1).await.unwrap();
+    let keys: Vec<_> = (20..40).map(|number| format!("key-number-{number}")).collect();
+    let neighbours = join_all(keys.iter().zip(20..).map(|(key, number)| house.write(key, number)));
+    let (reused, neighbours) = tokio::join!(house.write("used-before", 2), neighbours);
+    assert_eq!(reused.unwrap_err().0, Code::AlreadyExists);
+    assert!(neighbours.iter().all(Result::is_ok));
+    let transactions: i64 =
+        sqlx::query_scalar("select count(distinct xmin::text) from number where number >= 20")
+            .fetch_one(&house.db.pool)
+            .await
+            .unwrap();
+    assert_eq!((transactions, house.kept().await), (1, (21, 21, 21)));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chassis::{Batched, Batcher, Call, Event, Mutation, Outcome, Problem, Turn};
-use futures::{Stream, StreamExt, stream};
+use chassis::{Batched, Batcher, Call, Event, Mutation, Outcome, Turn};
+use futures::{Stream, StreamExt};
 use jiff::civil::Date;
 use prost::Message as _;
 use proto::claims::v1 as pb;
@@ -28,9 +28,6 @@ use crate::{
     },
 };
 
-/// Rows of a stream that are handed in and answered together, where so many have come.
-const ROWS_TOGETHER: usize = 64;
-
 impl Claims {
     pub(super) async fn submit(
         &self,
@@ -49,34 +46,25 @@ impl Claims {
         rows: impl Stream<Item = Result<pb::SubmitClaimsRequest, Status>> + Send + 'static,
     ) -> impl Stream<Item = Result<pb::SubmitClaimsResponse, Status>> + Send + 'static {
         let claims = self.clone();
-        rows.ready_chunks(ROWS_TOGETHER)
-            .map(move |rows| {
-                let (claims, call) = (claims.clone(), call.part());
-                async move { stream::iter(claims.submit_rows(&call, rows).await) }
-            })
-            .buffered(Batcher::<Submissions>::PARTS_UNDER_WAY / ROWS_TOGETHER)
-            .flatten()
+        rows.map(move |row| {
+            let (claims, call) = (claims.clone(), call.part());
+            async move {
+                let row = row?;
+                let result = claims.submit_row(call, &row).await;
+                Ok(row_result(row, result))
+            }
+        })
+        .buffered(Batcher::<Submissions>::PARTS_UNDER_WAY)
     }
 
-    async fn submit_rows(
+    async fn submit_row(
         &self,
-        call: &Call,
-        rows: Vec<Result<pb::SubmitClaimsRequest, Status>>,
-    ) -> Vec<Result<pb::SubmitClaimsResponse, Status>> {
-        let mut parts = Vec::with_capacity(rows.len());
-        let mut hand_in = |row: &pb::SubmitClaimsRequest| -> Result<(), Error> {
-            let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
-            let mutation = Mutation::new(call, row, request_id);
-            parts.push((call.clone(), mutation, Asked { claim_id, of: Of::Row }));
-            Ok(())
-        };
-        let rows: Vec<_> = rows.into_iter().map(|row| row.map(|row| (hand_in(&row), row))).collect();
-        let mut written = self.submissions.write_in_turn(parts).await.into_iter();
-        let mut result = |handed_in: Result<(), Error>| {
-            handed_in?;
-            written.next().unwrap_or_else(|| Err(Problem::unavailable("database").into()))
-        };
-        rows.into_iter().map(|row| row.map(|(handed_in, row)| row_result(row, result(handed_in)))).collect()
+        call: Call,
+        row: &pb::SubmitClaimsRequest,
+    ) -> Result<pb::SubmitClaimResponse, Error> {
+        let (request_id, claim_id) = named(&row.request_id, &row.claim_id)?;
+        let mutation = Mutation::new(&call, row, request_id);
+        self.submissions.write_in_turn(call, mutation, Asked { claim_id, of: Of::Row }).await
     }
 }
 

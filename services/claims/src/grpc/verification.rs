@@ -16,8 +16,6 @@ use crate::{
     store::{self, claim::WithLetter, rules::TracerResult, seen::Seen},
 };
 
-/// So many claims keep a thread busy for a millisecond: they are judged aside from the one that serves.
-const MANY: usize = 128;
 /// Most activated sets that are kept read.
 const MOST_READ: usize = 32;
 
@@ -120,22 +118,15 @@ pub(super) async fn verify_all(
     rule_sets: &RuleSets,
     claims: Vec<WithLetter>,
 ) -> sqlx::Result<Vec<(Seen, Result<Judged, Error>)>> {
-    let many = claims.len() >= MANY;
     let mut judged = Vec::with_capacity(claims.len());
     for seen in store::seen::seen(connection, claims).await? {
         let sets = rule_sets.of(connection, &seen.activations).await;
-        judged.push((seen, sets));
+        judged.push(judged_by(seen, sets));
     }
-    let judge = move || judged.into_iter().map(judged_by).collect();
-    if many {
-        // Others are served meanwhile.
-        let judged = tokio::task::spawn_blocking(judge).await;
-        return Ok(judged.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())));
-    }
-    Ok(judge())
+    Ok(judged)
 }
 
-fn judged_by((seen, sets): (Seen, Result<[Arc<RuleSet>; 2], Error>)) -> (Seen, Result<Judged, Error>) {
+fn judged_by(seen: Seen, sets: Result<[Arc<RuleSet>; 2], Error>) -> (Seen, Result<Judged, Error>) {
     let judged = sets.and_then(|sets| {
         let letter = rule_facts::letter(&seen)?;
         let facts = rule_facts::facts(&seen, &letter)?;

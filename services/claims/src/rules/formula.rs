@@ -90,26 +90,27 @@ impl Conditions {
                 denied.map_or_else(|| self.condition(expression), |denied| Formula::Not(Box::new(denied)))
             }
             Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
-                let mut all = Vec::new();
-                call.args.iter().for_each(|side| match self.formula(side) {
-                    Formula::All(more) => all.extend(more),
-                    one => all.push(one),
-                });
-                // What is cheap to ask comes first; it is the same in any order.
-                all.sort_by_key(|one| self.cost(one));
-                Formula::All(all)
+                Formula::All(self.joined(&call.args, |side| match side {
+                    Formula::All(more) => more,
+                    one => vec![one],
+                }))
             }
             Expr::Call(call) if call.func_name == operators::LOGICAL_OR => {
-                let mut any = Vec::new();
-                call.args.iter().for_each(|side| match self.formula(side) {
-                    Formula::Any(more) => any.extend(more),
-                    one => any.push(one),
-                });
-                any.sort_by_key(|one| self.cost(one));
-                Formula::Any(any)
+                Formula::Any(self.joined(&call.args, |side| match side {
+                    Formula::Any(more) => more,
+                    one => vec![one],
+                }))
             }
             _ => self.condition(expression),
         }
+    }
+
+    /// What an operator joins, those of the same operator within its sides among them.
+    fn joined(&mut self, sides: &[IdedExpr], parts: fn(Formula) -> Vec<Formula>) -> Vec<Formula> {
+        let mut joined: Vec<_> = sides.iter().flat_map(|side| parts(self.formula(side))).collect();
+        // What is cheap to ask comes first; it is the same in any order.
+        joined.sort_by_key(|one| self.cost(one));
+        joined
     }
 
     fn condition(&mut self, expression: &IdedExpr) -> Formula {

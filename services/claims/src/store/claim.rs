@@ -134,7 +134,11 @@ pub async fn with_letters(
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows.into_iter().map(|row| WithLetter { letter: row.letter.clone(), claim: row!(row) }).collect())
+    let rows = rows.into_iter().map(|mut row| {
+        let letter = std::mem::take(&mut row.letter);
+        WithLetter { claim: row!(row), letter }
+    });
+    Ok(rows.collect())
 }
 
 /// A step that was taken.

@@ -1,5 +1,6 @@
-//! What the rules look at beside the claims themselves. A few statements for any number of claims, each of which returns
-//! no more than there is; what one claim costs is bounded by the look-back, and not by what else is stored.
+//! What the rules look at beside the claims themselves. One statement for any number of claims, which returns a row for
+//! each thing that there is, and nothing for what there is not; what one claim costs is bounded by the look-back, and not
+//! by what else is stored.
 
 use std::collections::HashMap;
 
@@ -50,136 +51,129 @@ pub struct Episode {
 
 /// What the rules look at, of claims that were read before; in their order.
 pub async fn seen(connection: &mut PgConnection, claims: Vec<WithLetter>) -> Result<Vec<Seen>, sqlx::Error> {
-    let activations = activations(connection, &claims).await?;
-    let seen = claims.into_iter().map(|WithLetter { claim, letter }| Seen {
-        activations: activations.get(&claim.service_date).cloned().unwrap_or_default(),
-        claim,
-        letter,
-        standing: None,
-        referral: None,
-        identical_bills: 0,
-        episodes: Vec::new(),
-    });
-    let mut seen: Vec<_> = seen.collect();
-    add_evidence(connection, &mut seen).await?;
-    add_identical_bills(connection, &mut seen).await?;
-    add_episodes(connection, &mut seen).await?;
+    let asked = || claims.iter().map(|one| &one.claim);
+    let mut days: Vec<_> = asked().map(|claim| claim.service_date).collect();
+    days.sort_unstable();
+    days.dedup();
+    // Of identical bills twenty are enough, however many there are. That a claim was submitted is asked outside of its join: as
+    // a condition it has a plan that is made while few were read all that were, for each episode.
+    let rows = sqlx::query_as!(
+        Found,
+        r#"select null::bigint as place, day,
+                  array(select distinct on (a.kind) a.activation_id from rule_set_activation a
+                        where a.effective_from <= day order by a.kind, a.activation_id desc) as activations,
+                  null::text as edge, null::bytea as answer, null::bigint as identical_bills,
+                  null::text as facility_code, null::text as clinic, null::smallint as care_type,
+                  null::date as service_date, null::boolean as emergency, null::bytea as data, null::bytea as grouping
+           from unnest($1::date[]) as day
+           union all
+           select w.place, null, null, found.*
+           from unnest($2::uuid[], $3::text[], $4::uuid[], $5::date[], $6::date[]) with ordinality
+                as w (claim_id, sep_number, member_id, service_date, ended_on, place)
+           cross join lateral (
+               select e.edge, e.answer, null::bigint, null::text, null::text, null::smallint, null::date,
+                      null::boolean, null::bytea, null::bytea
+               from sep_evidence e
+               where e.sep_number = w.sep_number and e.edge in ('vklaim-siaf', 'vklaim-sisrute')
+               union all
+               select null, null, (
+                   select count(*) from (
+                       select 1 as one from claim_bill other
+                       where other.facility_code = own.facility_code and other.bill = own.bill
+                             and other.service_date between own.service_date - 30 and own.service_date + 30
+                             and other.member_id <> own.member_id
+                             and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
+                       limit 20) same), null, null, null, null, null, null, null
+               from claim_bill own where own.claim_id = w.claim_id
+               union all
+               (select null, null, null, p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency,
+                       case when o.submitted_at is not null then o.data end,
+                       case when o.submitted_at is not null then o.grouping end
+                from sep p
+                left join claim o on o.sep_number = p.sep_number and o.state <> 10
+                where p.member_id = w.member_id and p.cancelled_at is null and p.sep_number <> w.sep_number
+                      and p.service_date >= w.service_date - $7::int and p.service_date <= w.ended_on
+                order by p.service_date desc, p.sep_number desc limit $8)) found"#,
+        &days.into_iter().map(|day| day.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
+        &asked().map(|claim| claim.claim_id).collect::<Vec<_>>(),
+        &asked().map(|claim| claim.sep_number.as_str()).collect::<Vec<_>>() as &[&str],
+        &asked().map(|claim| claim.member_id).collect::<Vec<_>>(),
+        &asked().map(|claim| claim.service_date.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
+        &asked()
+            .map(|claim| claim.discharged_on.unwrap_or(claim.service_date).to_sqlx())
+            .collect::<Vec<_>>() as &[jiff_sqlx::Date],
+        i32::try_from(LOOK_BACK_DAYS).unwrap_or(i32::MAX),
+        i64::try_from(MOST_EPISODES).unwrap_or(i64::MAX),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut seen: Vec<_> = claims.into_iter().map(Seen::nothing_beside).collect();
+    let mut activations = HashMap::new();
+    for row in rows {
+        if let Some(day) = row.day {
+            activations.insert(day.to_jiff(), row.activations.unwrap_or_default());
+            continue;
+        }
+        // Places count from 1; the episodes of one come in their order.
+        let place = row.place.and_then(|place| usize::try_from(place - 1).ok());
+        let Some(one) = place.and_then(|place| seen.get_mut(place)) else { continue };
+        if let Some(edge) = row.edge {
+            let answer = if edge == "vklaim-siaf" { &mut one.standing } else { &mut one.referral };
+            *answer = row.answer;
+        } else if let Some(bills) = row.identical_bills {
+            one.identical_bills = bills;
+        } else {
+            one.episodes.extend(row.episode());
+        }
+    }
+    for one in &mut seen {
+        one.activations = activations.get(&one.claim.service_date).cloned().unwrap_or_default();
+    }
     Ok(seen)
 }
 
-/// The activations that hold, by day of service.
-async fn activations(
-    connection: &mut PgConnection,
-    claims: &[WithLetter],
-) -> Result<HashMap<Date, Vec<i64>>, sqlx::Error> {
-    let mut days: Vec<_> = claims.iter().map(|one| one.claim.service_date).collect();
-    days.sort_unstable();
-    days.dedup();
-    let rows = sqlx::query!(
-        r#"select day as "day!: jiff_sqlx::Date",
-                  array(select distinct on (a.kind) a.activation_id from rule_set_activation a
-                        where a.effective_from <= day order by a.kind, a.activation_id desc) as "activations!"
-           from unnest($1::date[]) as day"#,
-        &days.into_iter().map(|day| day.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.day.to_jiff(), row.activations)).collect())
+/// One of the things that there are: of a day the activations; of a claim, by its place, an answer, a number of identical
+/// bills, or an episode.
+struct Found {
+    place: Option<i64>,
+    day: Option<jiff_sqlx::Date>,
+    activations: Option<Vec<i64>>,
+    edge: Option<String>,
+    answer: Option<Vec<u8>>,
+    identical_bills: Option<i64>,
+    facility_code: Option<String>,
+    clinic: Option<String>,
+    care_type: Option<i16>,
+    service_date: Option<jiff_sqlx::Date>,
+    emergency: Option<bool>,
+    data: Option<Vec<u8>>,
+    grouping: Option<Vec<u8>>,
 }
 
-/// What other services answered when the SEPs were issued.
-async fn add_evidence(connection: &mut PgConnection, seen: &mut [Seen]) -> Result<(), sqlx::Error> {
-    let numbers: Vec<_> = seen.iter().map(|one| one.claim.sep_number.as_str()).collect();
-    let answers = sqlx::query!(
-        "select sep_number, edge, answer from sep_evidence
-         where sep_number = any($1) and edge in ('vklaim-siaf', 'vklaim-sisrute')",
-        &numbers as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
-    if answers.is_empty() {
-        return Ok(());
+impl Found {
+    fn episode(self) -> Option<Episode> {
+        Some(Episode {
+            facility_code: self.facility_code?,
+            clinic: self.clinic?,
+            care_type: self.care_type?,
+            service_date: self.service_date?.to_jiff(),
+            emergency: self.emergency?,
+            data: self.data,
+            grouping: self.grouping,
+        })
     }
-    let mut of_sep: HashMap<_, _> = HashMap::with_capacity(answers.len());
-    for row in answers {
-        of_sep.entry(row.sep_number).or_insert_with(Vec::new).push((row.edge, row.answer));
-    }
-    for one in seen {
-        for (edge, answer) in of_sep.remove(&one.claim.sep_number).unwrap_or_default() {
-            let place = if edge == "vklaim-siaf" { &mut one.standing } else { &mut one.referral };
-            *place = Some(answer);
+}
+
+impl Seen {
+    fn nothing_beside(WithLetter { claim, letter }: WithLetter) -> Self {
+        Self {
+            claim,
+            letter,
+            standing: None,
+            referral: None,
+            identical_bills: 0,
+            activations: Vec::new(),
+            episodes: Vec::new(),
         }
     }
-    Ok(())
-}
-
-/// How many submitted claims of other members have the bill of a claim. Looked up one by one, so that twenty are enough
-/// however many there are.
-async fn add_identical_bills(connection: &mut PgConnection, seen: &mut [Seen]) -> Result<(), sqlx::Error> {
-    let claim_ids: Vec<_> = seen.iter().map(|one| one.claim.claim_id).collect();
-    let bills = sqlx::query!(
-        r#"select own.claim_id, (
-               select count(*) from (
-                   select 1 as one from claim_bill other
-                   where other.facility_code = own.facility_code and other.bill = own.bill
-                         and other.service_date between own.service_date - 30 and own.service_date + 30
-                         and other.member_id <> own.member_id
-                         and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
-                   limit 20) same) as "identical!"
-           from claim_bill own where own.claim_id = any($1)"#,
-        &claim_ids,
-    )
-    .fetch_all(connection)
-    .await?;
-    if bills.is_empty() {
-        return Ok(());
-    }
-    let of_claim: HashMap<_, _> = bills.into_iter().map(|row| (row.claim_id, row.identical)).collect();
-    for one in seen {
-        one.identical_bills = of_claim.get(&one.claim.claim_id).copied().unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// The other episodes of the members, since the look-back and until the discharge of the claim.
-async fn add_episodes(connection: &mut PgConnection, seen: &mut [Seen]) -> Result<(), sqlx::Error> {
-    let claims = || seen.iter().map(|one| &one.claim);
-    let episodes = sqlx::query!(
-        r#"select w.place as "place!", latest.facility_code, latest.clinic, latest.care_type, latest.service_date,
-                  latest.emergency, latest.data as "data?", latest.grouping as "grouping?"
-           from unnest($3::text[], $4::uuid[], $5::date[], $6::date[]) with ordinality
-                as w (sep_number, member_id, service_date, ended_on, place)
-           cross join lateral (
-               select p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency, o.data, o.grouping
-               from sep p
-               left join claim o on o.sep_number = p.sep_number and o.state <> 10 and o.submitted_at is not null
-               where p.member_id = w.member_id and p.cancelled_at is null and p.sep_number <> w.sep_number
-                     and p.service_date >= w.service_date - $1::int and p.service_date <= w.ended_on
-               order by p.service_date desc, p.sep_number limit $2) latest"#,
-        i32::try_from(LOOK_BACK_DAYS).unwrap_or(i32::MAX),
-        i64::try_from(MOST_EPISODES).unwrap_or(i64::MAX),
-        &claims().map(|claim| claim.sep_number.as_str()).collect::<Vec<_>>() as &[&str],
-        &claims().map(|claim| claim.member_id).collect::<Vec<_>>(),
-        &claims().map(|claim| claim.service_date.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
-        &claims()
-            .map(|claim| claim.discharged_on.unwrap_or(claim.service_date).to_sqlx())
-            .collect::<Vec<_>>() as &[jiff_sqlx::Date],
-    )
-    .fetch_all(connection)
-    .await?;
-    for row in episodes {
-        // Places count from 1; the episodes of one come in their order.
-        let place = usize::try_from(row.place - 1).ok();
-        let Some(one) = place.and_then(|place| seen.get_mut(place)) else { continue };
-        one.episodes.push(Episode {
-            facility_code: row.facility_code,
-            clinic: row.clinic,
-            care_type: row.care_type,
-            service_date: row.service_date.to_jiff(),
-            emergency: row.emergency,
-            data: row.data,
-            grouping: row.grouping,
-        });
-    }
-    Ok(())
 }

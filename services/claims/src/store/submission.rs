@@ -27,8 +27,8 @@ pub struct Submitted {
     pub again: bool,
 }
 
-/// Claims that can be held against changes until the transaction ends. One that another transaction holds is left out, or
-/// waited for.
+/// Claims that can be held against changes until the transaction ends, in no order. One that another transaction holds is
+/// left out, or waited for; only one claim may be waited for at a time, or two transactions could wait for each other.
 pub async fn lock(
     connection: &mut PgConnection,
     claim_ids: &[Uuid],
@@ -43,15 +43,17 @@ pub async fn lock(
                         c.payment_reference, c.paid_rupiah, c.paid_on,
                         (select s.letter from sep s where s.sep_number = c.sep_number) as \"letter!\"
                  from claim c
-                 where c.claim_id = any($1)
-                 order by c.claim_id "
+                 where c.claim_id = any($1) "
                     + $how,
                 claim_ids,
             )
             .fetch_all(connection)
             .await?
             .into_iter()
-            .map(|row| WithLetter { letter: row.letter.clone(), claim: super::claim::row!(row) })
+            .map(|mut row| {
+                let letter = std::mem::take(&mut row.letter);
+                WithLetter { claim: super::claim::row!(row), letter }
+            })
             .collect()
         };
     }
