@@ -131,7 +131,8 @@ impl chassis::Service for Claims {
         let db = start.db()?.clone();
         let membership = MembershipServiceClient::new(start.upstream("membership")?);
         let accreditation = AccreditationServiceClient::new(start.upstream("accreditation")?);
-        let (issuances, issuing) = chassis::Batcher::new(db.clone(), grpc::Issuances, start.stop.clone());
+        let kind = grpc::Issuances { policies: policies.clone() };
+        let (issuances, issuing) = chassis::Batcher::new(db.clone(), kind, start.stop.clone());
         let seps = grpc::Seps {
             db: db.clone(),
             policies: policies.clone(),

@@ -1,12 +1,14 @@
 //! How SEPs are written that nothing speaks against: those that were asked for at the same time, together.
 
+use std::sync::Arc;
+
 use chassis::{Batched, Call, Event, Outcome, Problem, Turn};
 use jiff::civil::Date;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{cited::Cited, sep};
+use super::{Policies, cited::Cited, sep, stay};
 use crate::{
     error::Error,
     sep::Refusal,
@@ -27,7 +29,9 @@ impl Judged {
 }
 
 /// SEPs, written together.
-pub(crate) struct Issuances;
+pub(crate) struct Issuances {
+    pub(crate) policies: Arc<Policies>,
+}
 
 type Answered = Outcome<pb::IssueSepResponse, Error>;
 
@@ -35,14 +39,15 @@ impl Batched for Issuances {
     type Work = Judged;
     type Answer = pb::IssueSepResponse;
     type Error = Error;
-    /// Of which there is one open SEP: member, facility, day and clinic.
-    type Subject = (Uuid, String, Date, String);
+    /// Who is admitted; or what there is one open SEP of: member, facility, day and clinic.
+    type Subject = (Uuid, Option<(String, Date, String)>);
 
     const NAME: &'static str = "issue_sep";
 
     fn subject(judged: &Judged) -> Self::Subject {
         let new = &judged.new;
-        (new.member_id, new.facility_code.clone(), new.service_date, new.clinic.clone())
+        let visit = || (new.facility_code.clone(), new.service_date, new.clinic.clone());
+        (new.member_id, (!judged.is_admission()).then(visit))
     }
 
     async fn write(
@@ -51,43 +56,88 @@ impl Batched for Issuances {
         turn: Turn,
         asked: &[(&Call, &Judged)],
     ) -> sqlx::Result<Vec<Answered>> {
+        let mut stopped = self.stopped(&mut *connection, turn, asked).await?;
         if let [(_, judged)] = asked {
-            return Ok(vec![single(connection, turn, judged).await?]);
+            return Ok(vec![match stopped.pop().flatten() {
+                Some(stopped) => stopped,
+                None => single(connection, turn, judged).await?,
+            }]);
         }
-        // What is cited may be held by others for long, and is taken from another SEP or not only then.
-        let free = || asked.iter().map(|(_, judged)| *judged).filter(|judged| !judged.cited.is_taken());
-        let new: Vec<_> = free().map(|judged| &judged.new).collect();
-        let mut issued = issuance::issue(connection, &new, Wait::Briefly).await?.into_iter();
-        let outcome = |(_, judged): &(&Call, &Judged)| {
-            if judged.cited.is_taken() {
-                return Outcome::Alone;
+        for ((_, judged), stopped) in asked.iter().zip(&mut stopped) {
+            // What is cited may be held by others for long, and is taken from another SEP or not only then.
+            if stopped.is_none() && judged.cited.is_taken() {
+                *stopped = Some(Outcome::Alone);
             }
-            match issued.next() {
+        }
+        let free = asked.iter().zip(&stopped).filter(|(_, stopped)| stopped.is_none());
+        let new: Vec<_> = free.map(|((_, judged), _)| &judged.new).collect();
+        let mut issued = issuance::issue(connection, &new, Wait::Briefly).await?.into_iter();
+        let outcome = |((_, judged), stopped): (&(&Call, &Judged), Option<Answered>)| {
+            stopped.unwrap_or_else(|| match issued.next() {
                 Some(Issued::As(number)) => judged.written(number),
                 Some(Issued::Open(number)) => exists(number),
                 Some(Issued::Held) | None => Outcome::Alone,
-            }
+            })
         };
-        Ok(asked.iter().map(outcome).collect())
+        Ok(asked.iter().zip(stopped).map(outcome).collect())
+    }
+}
+
+impl Issuances {
+    /// What becomes of SEPs that cannot be written here: the member is being admitted by another transaction, or was since
+    /// the SEP was judged.
+    async fn stopped(
+        &self,
+        connection: &mut PgConnection,
+        turn: Turn,
+        asked: &[(&Call, &Judged)],
+    ) -> sqlx::Result<Vec<Option<Answered>>> {
+        let admissions = asked.iter().filter(|(_, judged)| judged.is_admission());
+        let admissions: Vec<_> = admissions.map(|(_, judged)| (&judged.new, &judged.letter)).collect();
+        let mut admitted = if admissions.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            let wait = turn == Turn::Alone;
+            stay::judge_admissions(connection, &self.policies, &admissions, wait).await?.into_iter()
+        };
+        let stopped = asked.iter().map(|(_, judged)| {
+            if !judged.is_admission() {
+                return None;
+            }
+            match admitted.next().flatten() {
+                Some(Ok(())) => None,
+                Some(Err(refused)) => Some(Outcome::Refused(refused)),
+                None => Some(held(turn)),
+            }
+        });
+        Ok(stopped.collect())
+    }
+}
+
+/// Of what another transaction holds.
+fn held(turn: Turn) -> Answered {
+    match turn {
+        Turn::Shared => Outcome::Alone,
+        Turn::Alone => Outcome::Refused(Problem::unavailable("database").into()),
     }
 }
 
 /// Writes one. Where another transaction holds what it needs, it is made again beside the others; and is not waited for
 /// without end then, for it occupies a connection.
 async fn single(connection: &mut PgConnection, turn: Turn, judged: &Judged) -> sqlx::Result<Answered> {
-    let (wait, held) = match turn {
-        Turn::Shared => (Wait::Briefly, Outcome::Alone),
-        Turn::Alone => (Wait::Alone, Outcome::Refused(Problem::unavailable("database").into())),
+    let wait = match turn {
+        Turn::Shared => Wait::Briefly,
+        Turn::Alone => Wait::Alone,
     };
     let number = match issuance::issue(connection, &[&judged.new], wait).await?.pop() {
         Some(Issued::As(number)) => number,
         Some(Issued::Open(number)) => return Ok(exists(number)),
-        Some(Issued::Held) | None => return Ok(held),
+        Some(Issued::Held) | None => return Ok(held(turn)),
     };
     Ok(match judged.cited.take(connection, &number).await {
         Ok(taken_meanwhile) if taken_meanwhile.is_empty() => judged.written(number),
         Ok(taken_meanwhile) => Outcome::Refused(Error::SepRefused(taken_meanwhile)),
-        Err(error) if issuance::is_held(&error) => held,
+        Err(error) if issuance::is_held(&error) => held(turn),
         Err(error) => return Err(error),
     })
 }
@@ -97,6 +147,10 @@ fn exists(number: String) -> Answered {
 }
 
 impl Judged {
+    fn is_admission(&self) -> bool {
+        self.letter.care_type() == pb::CareType::Inpatient
+    }
+
     /// The answer to a SEP that was written, and the event that tells of it.
     fn written(&self, sep_number: String) -> Answered {
         let evidence: Vec<_> = self.new.evidence.iter().cloned().map(sep::evidence).collect();

@@ -3,10 +3,12 @@
 use chassis::time;
 use prost::Message as _;
 use proto::claims::v1 as pb;
+use sqlx::PgConnection;
 use vocabulary::Icd10;
 
-use super::{Seps, issue::Asked};
+use super::{Policies, Seps, issue::Asked};
 use crate::{
+    episode::Care,
     error::Error,
     sep::Refusal,
     stay::{Stay, Wanted, in_the_way},
@@ -19,22 +21,54 @@ const MOST_STAYS: i64 = 20;
 impl Seps {
     /// What of the member's stays stands in the way of the SEP.
     pub(super) async fn judge_stays(&self, asked: &Asked) -> Result<Option<Refusal>, Error> {
-        let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
-        let rows = store::stay::of_member(&self.db.pool, member, day, MOST_STAYS).await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let stays = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let diagnosis = code(&asked.letter)?;
         let wanted = Wanted {
             facility_code: asked.facility.as_str(),
-            service_date: day,
+            service_date: asked.wanted.service_date,
             care: asked.wanted.care,
             emergency: asked.wanted.emergency,
-            diagnosis: &diagnosis,
+            diagnosis: &code(&asked.letter)?,
         };
-        Ok(in_the_way(self.policies.stay.on(day)?, &wanted, &stays))
+        let of_member = [(asked.member_id.uuid(), wanted.service_date)];
+        let stays = store::stay::of_members(&self.db.pool, &of_member, MOST_STAYS).await?;
+        stands_in_the_way(&self.policies, &wanted, stays.into_iter().flatten())
     }
+}
+
+/// What stands in the way of admissions by now: another hospital may have admitted the member since they were judged. Each
+/// member is held from here on; of one whom somebody else holds it is not known.
+pub(super) async fn judge_admissions(
+    connection: &mut PgConnection,
+    policies: &Policies,
+    admissions: &[(&store::issuance::New, &pb::Sep)],
+    wait: bool,
+) -> sqlx::Result<Vec<Option<Result<(), Error>>>> {
+    let members: Vec<_> = admissions.iter().map(|(new, _)| new.member_id).collect();
+    let held = store::stay::hold(&mut *connection, &members, wait).await?;
+    let asked: Vec<_> = admissions.iter().map(|(new, _)| (new.member_id, new.service_date)).collect();
+    let stays = store::stay::of_members(connection, &asked, MOST_STAYS).await?;
+    let judged = admissions.iter().zip(held).zip(stays).map(|(((new, letter), held), stays)| {
+        held.then(|| {
+            let wanted = Wanted {
+                facility_code: &new.facility_code,
+                service_date: new.service_date,
+                care: Care::Inpatient,
+                emergency: new.emergency,
+                diagnosis: &code(letter)?,
+            };
+            let refusal = stands_in_the_way(policies, &wanted, stays)?;
+            refusal.map_or(Ok(()), |refusal| Err(Error::SepRefused(vec![refusal])))
+        })
+    });
+    Ok(judged.collect())
+}
+
+fn stands_in_the_way(
+    policies: &Policies,
+    wanted: &Wanted<'_>,
+    stays: impl IntoIterator<Item = store::stay::Row>,
+) -> Result<Option<Refusal>, Error> {
+    let stays = stays.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(in_the_way(policies.stay.on(wanted.service_date)?, wanted, &stays))
 }
 
 fn read(row: store::stay::Row) -> Result<Stay, Error> {

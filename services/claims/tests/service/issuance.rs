@@ -21,7 +21,10 @@ async fn asked(
     asked_of(served.seps(caller), wish).await
 }
 
-async fn asked_of(mut seps: Seps, wish: pb::IssueSepRequest) -> Result<pb::IssueSepResponse, Status> {
+pub(crate) async fn asked_of(
+    mut seps: Seps,
+    wish: pb::IssueSepRequest,
+) -> Result<pb::IssueSepResponse, Status> {
     let begun = Instant::now();
     loop {
         match seps.issue_sep(wish.clone()).await {

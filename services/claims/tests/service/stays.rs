@@ -1,5 +1,6 @@
 //! In-patient stays over gRPC and on a real Postgres: one discharge for SEP and claim, one stay at a time.
 
+use crate::issuance::asked_of;
 use crate::served::{
     HOSPITAL, OTHER, Served, admission, coding, day, fact, key, member, reason, today, visit, wrong_fields,
 };
@@ -148,4 +149,32 @@ async fn a_member_lies_in_one_bed_at_a_time() {
     let claim = served.created(&last).await;
     served.set(&claim, stay(&last, 0)).await.unwrap();
     issued(&served, OTHER, planned(0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hospitals_that_admit_a_member_at_once_one_gets_the_sep() {
+    let served = Served::start().await;
+    let (twin, _stop) = served.twin(OTHER);
+    let midnight = chassis::time::start_of(today()).unwrap();
+    for over_two_replicas in [false, true].repeat(8) {
+        let planned = pb::IssueSepRequest {
+            request_id: key(),
+            entry: pb::Entry::Referral.into(),
+            referral_number: visit(today()).referral_number,
+            service_date: today().to_string(),
+            admitted_at: Some(chassis::time::to_proto(midnight)),
+            ..admission(0)
+        };
+        let elsewhere = if over_two_replicas { twin.clone() } else { served.seps(OTHER) };
+        let (here, elsewhere) = tokio::join!(
+            asked_of(served.seps(HOSPITAL), planned.clone()),
+            asked_of(elsewhere, pb::IssueSepRequest { request_id: key(), ..planned.clone() }),
+        );
+        let (issued, refused) = match (here, elsewhere) {
+            (Ok(issued), Err(refused)) | (Err(refused), Ok(issued)) => (issued.sep.unwrap(), refused),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(reason(&refused), "INPATIENT_STAY_OPEN", "{refused:?}");
+        assert_eq!(fact(&refused, "stay_sep_number"), issued.sep_number);
+    }
 }

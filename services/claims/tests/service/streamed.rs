@@ -119,6 +119,7 @@ async fn claims_that_are_held_by_others_hold_up_their_own_callers_only() {
         let many = i64::try_from(place + 1).unwrap();
         let wait = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         while sqlx::query_scalar::<_, i64>(wait).fetch_one(&mut *holding).await.unwrap() < many {
+            assert!(waiting.iter().all(|call| !call.is_finished()), "one was given up before all waited");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
