@@ -113,12 +113,13 @@ async fn claims_that_are_held_by_others_hold_up_their_own_callers_only() {
         .unwrap();
     let mut waiting = Vec::new();
     for (place, claim) in held.into_iter().enumerate() {
-        let served = Arc::clone(&served);
-        waiting.push(tokio::spawn(async move { served.submitted(&claim).await }));
-        // Each comes when the one before waits, so that each is alone in its turn.
+        let caller = Arc::clone(&served);
+        waiting.push(tokio::spawn(async move { caller.submitted(&claim).await }));
+        // Each comes when the one before waits, so that each is alone in its turn. Asked in no transaction: that would not
+        // see connections that were opened after its first look.
         let many = i64::try_from(place + 1).unwrap();
         let wait = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(wait).fetch_one(&mut *holding).await.unwrap() < many {
+        while sqlx::query_scalar::<_, i64>(wait).fetch_one(&served.database.pool).await.unwrap() < many {
             assert!(waiting.iter().all(|call| !call.is_finished()), "one was given up before all waited");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
