@@ -124,8 +124,8 @@ struct Feed {
     head: i64,
     /// How many events were moved into it.
     moved: i64,
-    /// Whether events were left waiting, since others may have come before them.
-    left: bool,
+    /// Whether more may wait, before which nothing else is written.
+    more: bool,
 }
 
 impl Feed {
@@ -164,9 +164,14 @@ impl Written {
         if let Some(feed) = &self.feed {
             feed.told(db);
         }
-        if self.feed.as_ref().is_none_or(|feed| feed.left) {
+        if self.waits() {
             db.outbox.written.notify_one();
         }
+    }
+
+    /// Whether its events wait in the outbox.
+    fn waits(&self) -> bool {
+        self.feed.as_ref().is_none_or(|feed| feed.more)
     }
 }
 
@@ -177,17 +182,16 @@ pub(crate) async fn write(
     events: &Events<'_>,
     holds_lock: bool,
 ) -> sqlx::Result<Written> {
-    let feed = if holds_lock {
-        Some(give_positions(connection, events).await?)
-    } else {
+    let feed = if holds_lock { Some(give_positions(&mut *connection, events).await?) } else { None };
+    let written = Written { feed };
+    if written.waits() {
         leave_waiting(connection, events).await?;
-        None
-    };
-    Ok(Written { feed })
+    }
+    Ok(written)
 }
 
-/// Moves the first events that wait into the feed, and writes further ones after them; those wait when more of the others
-/// may. Whoever asks has taken the lock in an earlier statement: so all that was committed under it is seen.
+/// Moves the first events that wait into the feed, and writes further ones after them unless more may wait. Whoever asks
+/// has taken the lock in an earlier statement: so all that was committed under it is seen.
 async fn give_positions(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<Feed> {
     sqlx::query_as!(
         Feed,
@@ -206,21 +210,15 @@ async fn give_positions(connection: &mut PgConnection, events: &Events<'_>) -> s
            ), since as (
                select position + events as position, events as moved, events >= $1 as more
                from head, (select count(*) as events from moved) as moved
-           ), event as (
-               select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[]) with ordinality
-                    as event (event_id, kind, subject, traceparent, body, place)
            ), written as (
                insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
                select position + place, event_id, kind, subject, traceparent, body, now()
-               from event, since where not more
-               returning 1
-           ), left_waiting as (
-               insert into outbox (event_id, kind, subject, traceparent, body)
-               select event_id, kind, subject, traceparent, body from event, since where more order by place
+               from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[]) with ordinality
+                    as event (event_id, kind, subject, traceparent, body, place), since
+               where not more
                returning 1
            )
-           select position + (select count(*) from written) as "head!", moved as "moved!",
-                  exists (select from left_waiting) as "left!"
+           select position + (select count(*) from written) as "head!", moved as "moved!", more as "more!"
            from since"#,
         BATCH,
         &events.event_ids,
