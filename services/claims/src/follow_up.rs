@@ -4,9 +4,8 @@
 use chassis::policy::Rule;
 use jiff::{ToSpan, civil::Date};
 use serde::Deserialize;
-use uuid::Uuid;
 
-use crate::episode::Care;
+use crate::{episode::Care, sep::Patient};
 
 /// The rules of a day.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -169,8 +168,8 @@ pub fn judge(rules: &Rules, base: &Base<'_>, plan: &Plan<'_>, today: Date) -> Ve
 pub struct Letter<'a> {
     /// Its kind.
     pub kind: Kind,
-    /// Member.
-    pub member_id: Uuid,
+    /// Patient.
+    pub patient: Patient,
     /// Clinic.
     pub clinic: &'a str,
     /// Doctor.
@@ -192,8 +191,8 @@ pub struct Citing<'a> {
     pub service_date: Date,
     /// Kind of care.
     pub care: Care,
-    /// Member.
-    pub member_id: Uuid,
+    /// Patient.
+    pub patient: Patient,
     /// Clinic; empty for in-patient care.
     pub clinic: &'a str,
     /// Doctor.
@@ -211,7 +210,7 @@ pub enum NotUsable {
     Used,
     /// It was changed at the same time.
     Changed,
-    /// It is another member's.
+    /// It is another member's, or another patient's on the same card.
     OtherMember,
     /// It leads to another kind of care.
     OtherCareType,
@@ -252,7 +251,7 @@ pub fn not_usable(rules: &Rules, letter: &Letter<'_>, sep: &Citing<'_>) -> Vec<N
     let found = [
         (letter.cancelled, NotUsable::Cancelled),
         (letter.used, NotUsable::Used),
-        (letter.member_id != sep.member_id, NotUsable::OtherMember),
+        (letter.patient != sep.patient, NotUsable::OtherMember),
         (letter.kind.care() != sep.care, NotUsable::OtherCareType),
         // An admission is to a ward: its SEP names no clinic.
         (sep.care == Care::Outpatient && letter.clinic != sep.clinic, NotUsable::OtherClinic),
@@ -266,11 +265,16 @@ pub fn not_usable(rules: &Rules, letter: &Letter<'_>, sep: &Citing<'_>) -> Vec<N
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
 
     fn day(text: &str) -> Date {
         text.parse().unwrap()
+    }
+
+    fn patient() -> Patient {
+        Patient { member_id: Uuid::now_v7(), newborn_order: 0 }
     }
 
     fn rules() -> Rules {
@@ -343,10 +347,10 @@ mod tests {
 
     #[test]
     fn a_sep_must_be_the_one_the_letter_is_for_and_every_difference_is_told() {
-        let member_id = Uuid::now_v7();
+        let patient = patient();
         let letter = Letter {
             kind: Kind::Control,
-            member_id,
+            patient,
             clinic: "INT",
             doctor_code: "31574",
             planned_on: day("2026-03-09"),
@@ -357,7 +361,7 @@ mod tests {
         let sep = Citing {
             service_date: day("2026-03-09"),
             care: Care::Outpatient,
-            member_id,
+            patient,
             clinic: "INT",
             doctor_code: "31574",
         };
@@ -365,7 +369,7 @@ mod tests {
         let other = Citing {
             service_date: day("2026-05-31"),
             care: Care::Outpatient,
-            member_id: Uuid::now_v7(),
+            patient: Patient { newborn_order: 1, ..patient },
             clinic: "SAR",
             doctor_code: "",
         };
@@ -377,6 +381,8 @@ mod tests {
             not_usable(&rules(), &spent, &other),
             [Cancelled, Used, OtherMember, OtherClinic, OtherDoctor, OtherDay, ValidityEnded]
         );
+        let stranger = Citing { patient: self::patient(), ..sep };
+        assert_eq!(not_usable(&rules(), &letter, &stranger), [OtherMember]);
         let admission = Citing { care: Care::Inpatient, clinic: "", ..sep };
         assert_eq!(not_usable(&rules(), &letter, &admission), [OtherCareType]);
         let order = Letter { kind: Kind::InpatientOrder, clinic: "BED", ..letter };
@@ -393,14 +399,14 @@ mod tests {
             let planned_on = day("2026-03-02").saturating_add(after.days());
             let plan = Plan { kind: Kind::Control, clinic: "INT", planned_on };
             if judge(&rules(), &base, &plan, day("2026-03-02")).is_empty() {
-                let member_id = Uuid::now_v7();
+                let patient = patient();
                 let usable_through = usable_through(&rules(), &base);
                 let letter = Letter {
-                    kind: plan.kind, member_id, clinic: "INT", doctor_code: "1", planned_on, usable_through,
+                    kind: plan.kind, patient, clinic: "INT", doctor_code: "1", planned_on, usable_through,
                     cancelled: false, used: false,
                 };
                 let service_date = planned_on.saturating_add(off.days());
-                let sep = Citing { service_date, care: Care::Outpatient, member_id, clinic: "INT", doctor_code: "1" };
+                let sep = Citing { service_date, care: Care::Outpatient, patient, clinic: "INT", doctor_code: "1" };
                 prop_assert!(planned_on > base.service_date && planned_on <= usable_through);
                 prop_assert_eq!(not_usable(&rules(), &letter, &sep).is_empty(), off == 0);
             }

@@ -4,6 +4,7 @@
 use chassis::policy::Rule;
 use jiff::{Timestamp, civil::Date};
 use serde::Deserialize;
+use uuid::Uuid;
 use vocabulary::{CareClass, Poli};
 
 use crate::{approval::Standing, episode::Care, follow_up::NotUsable, supplement};
@@ -45,6 +46,15 @@ impl Rule for Rules {
         }
         Ok(())
     }
+}
+
+/// Whom a SEP is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patient {
+    /// Member.
+    pub member_id: Uuid,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
 }
 
 /// What is asked for, as far as it decides.

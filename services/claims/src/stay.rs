@@ -6,19 +6,13 @@
 use chassis::policy::Rule;
 use jiff::civil::Date;
 use serde::Deserialize;
-use vocabulary::Icd10;
 
-use crate::{
-    codes::{CodeRange, any_covers},
-    episode::Care,
-    sep::Refusal,
-};
+use crate::{episode::Care, sep::Refusal};
 
 /// The rules of a day.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rules {
-    newborn_diagnoses: Vec<CodeRange>,
     stay_elsewhere_stops_emergency: bool,
     open_stay_elsewhere_stops_visit: bool,
 }
@@ -40,8 +34,8 @@ pub struct Wanted<'a> {
     pub care: Care,
     /// Whether it is an emergency.
     pub emergency: bool,
-    /// Initial diagnosis.
-    pub diagnosis: &'a Icd10,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
 }
 
 /// An in-patient SEP of the member that is not cancelled.
@@ -55,19 +49,19 @@ pub struct Stay {
     pub admitted_on: Date,
     /// Day of discharge, by its SEP or by the claim on it; `None` while neither states one.
     pub discharged_on: Option<Date>,
-    /// Initial diagnosis.
-    pub diagnosis: Icd10,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
 }
 
-/// What of the member's stays stands in the way; the first of them that does.
+/// What of the stays on the member's card stands in the way; the first of them that does.
 #[must_use]
 pub fn in_the_way(rules: &Rules, wanted: &Wanted<'_>, stays: &[Stay]) -> Option<Refusal> {
     stays.iter().find_map(|stay| judge(rules, wanted, stay))
 }
 
 fn judge(rules: &Rules, wanted: &Wanted<'_>, stay: &Stay) -> Option<Refusal> {
-    let newborn = |code: &Icd10| any_covers(&rules.newborn_diagnoses, code.as_str());
-    if newborn(wanted.diagnosis) || newborn(&stay.diagnosis) {
+    // A newborn on its mother's card lies in a bed of its own.
+    if wanted.newborn_order != stay.newborn_order {
         return None;
     }
     let elsewhere = stay.facility_code != wanted.facility_code;
@@ -97,11 +91,7 @@ mod tests {
 
     fn rules() -> Rules {
         let text = include_str!("../../../policy/claims/stay.toml");
-        chassis::policy::parse::<Rules>("claims/stay.toml", text).unwrap().versions()[0].rule.clone()
-    }
-
-    fn code(text: &str) -> Icd10 {
-        Icd10::parse(text).unwrap()
+        chassis::policy::parse::<Rules>("claims/stay.toml", text).unwrap().versions()[0].rule
     }
 
     fn lying(facility_code: &str, discharged_on: Option<&str>) -> Stay {
@@ -110,14 +100,13 @@ mod tests {
             facility_code: facility_code.into(),
             admitted_on: day("2026-03-02"),
             discharged_on: discharged_on.map(day),
-            diagnosis: code("O80.9"),
+            newborn_order: 0,
         }
     }
 
-    fn refused(stay: &Stay, on: &str, care: Care, emergency: bool, diagnosis: &str) -> Option<Refusal> {
-        let diagnosis = code(diagnosis);
+    fn refused(stay: &Stay, on: &str, care: Care, emergency: bool) -> Option<Refusal> {
         let wanted =
-            Wanted { facility_code: "HERE", service_date: day(on), care, emergency, diagnosis: &diagnosis };
+            Wanted { facility_code: "HERE", service_date: day(on), care, emergency, newborn_order: 0 };
         in_the_way(&rules(), &wanted, std::slice::from_ref(stay))
     }
 
@@ -126,8 +115,7 @@ mod tests {
     #[test]
     fn nobody_is_admitted_twice() {
         let (here, elsewhere) = (lying("HERE", None), lying("THERE", None));
-        let again =
-            |stay: &Stay, on: &str, emergency: bool| refused(stay, on, Care::Inpatient, emergency, "I10");
+        let again = |stay: &Stay, on: &str, emergency: bool| refused(stay, on, Care::Inpatient, emergency);
         for stay in [&here, &elsewhere] {
             for on in ["2026-03-02", "2026-03-09"] {
                 assert_eq!(again(stay, on, false), Some(Refusal::StayOpen("S".into())), "{on}");
@@ -143,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_visit_within_a_stay_is_part_of_it_and_the_days_at_its_ends_are_not() {
-        let visit = |stay: &Stay, on: &str| refused(stay, on, Care::Outpatient, false, "I10");
+        let visit = |stay: &Stay, on: &str| refused(stay, on, Care::Outpatient, false);
         for facility in ["HERE", "THERE"] {
             let left = lying(facility, Some("2026-03-05"));
             for (on, free) in
@@ -158,14 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn a_newborn_is_not_in_the_way_of_its_mother_nor_she_of_it() {
-        let mother = lying("HERE", None);
-        for diagnosis in ["P22.0", "Z38.0"] {
-            assert_eq!(refused(&mother, "2026-03-04", Care::Inpatient, false, diagnosis), OPEN);
-            let baby = Stay { diagnosis: code(diagnosis), ..mother.clone() };
-            assert_eq!(refused(&baby, "2026-03-04", Care::Inpatient, false, "O86.0"), OPEN);
+    fn mother_and_newborns_on_her_card_lie_each_in_a_bed_of_its_own() {
+        for lying_order in 0..=2 {
+            let stay = Stay { newborn_order: lying_order, ..lying("HERE", None) };
+            for newborn_order in 0..=2 {
+                let wanted = Wanted {
+                    facility_code: "HERE",
+                    service_date: day("2026-03-04"),
+                    care: Care::Inpatient,
+                    emergency: false,
+                    newborn_order,
+                };
+                let refused = in_the_way(&rules(), &wanted, std::slice::from_ref(&stay));
+                assert_eq!(refused.is_some(), newborn_order == lying_order, "{newborn_order}");
+            }
         }
-        assert!(refused(&mother, "2026-03-04", Care::Inpatient, false, "Z39.2").is_some());
     }
 
     proptest! {
@@ -174,9 +169,8 @@ mod tests {
             admitted in 0i32..30, stayed in 0i32..20, asked in 0i32..60, inpatient: bool, emergency: bool,
         ) {
             let at = |days: i32| day("2026-03-01").saturating_add(jiff::Span::new().days(days));
-            let diagnosis = code("I10");
             let care = if inpatient { Care::Inpatient } else { Care::Outpatient };
-            let wanted = Wanted { facility_code: "HERE", service_date: at(asked), care, emergency, diagnosis: &diagnosis };
+            let wanted = Wanted { facility_code: "HERE", service_date: at(asked), care, emergency, newborn_order: 0 };
             let open = Stay { admitted_on: at(admitted), ..lying("HERE", None) };
             let over = Stay { discharged_on: Some(at(admitted + stayed)), ..open.clone() };
             let (while_open, after) = (

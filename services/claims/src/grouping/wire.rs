@@ -65,6 +65,10 @@ pub(super) fn claim_data(asked: &Asked<'_>) -> Value {
         fields.insert(name.to_owned(), value);
     };
     set("nomor_sep", json!(row.sep_number));
+    if letter.newborn_order > 0 {
+        // The card is the mother's.
+        set("nomor_kartu_t", json!("klaim_ibu"));
+    }
     set("tgl_masuk", json!(at(data.admitted_at.as_ref())));
     set("tgl_pulang", json!(at(data.discharged_at.as_ref())));
     set("cara_masuk", json!(route(data.admission_route())));

@@ -18,7 +18,7 @@ use crate::{
     approval::{self, Approval},
     error::Error,
     follow_up::{Citing, Kind, Letter, NotUsable, not_usable},
-    sep::{Refusal, Rules},
+    sep::{Patient, Refusal, Rules},
     store, supplement,
 };
 
@@ -78,7 +78,7 @@ impl Seps {
         };
         let letter = Letter {
             kind: Kind::of(row.kind).ok_or(Error::Unreadable("letter"))?,
-            member_id: row.member_id,
+            patient: Patient { member_id: row.member_id, newborn_order: row.newborn_order },
             clinic: &row.clinic,
             doctor_code: &row.doctor_code,
             planned_on: row.planned_on,
@@ -89,7 +89,7 @@ impl Seps {
         let citing = Citing {
             service_date: asked.wanted.service_date,
             care: asked.wanted.care,
-            member_id: asked.member_id.uuid(),
+            patient: Patient { member_id: asked.member_id.uuid(), newborn_order: asked.newborn_order },
             clinic: &asked.clinic,
             doctor_code: &asked.letter.doctor_code,
         };
@@ -119,7 +119,12 @@ impl Seps {
             refusals.push(Refusal::FollowUpNotUsable(cited.against.clone()));
         }
         let wanted = &asked.wanted;
-        let born = vocabulary::date(&told.eligibility.birth_date).ok();
+        let born = if asked.newborn_order == 0 {
+            vocabulary::date(&told.eligibility.birth_date).ok()
+        } else {
+            // The birth date that membership knows is the mother's.
+            Some(wanted.service_date)
+        };
         let needs = approval::needs(rules, wanted, &asked.clinic, born, call.received_at, call.today);
         if needs.any() {
             let (member, facility, day) =

@@ -241,6 +241,16 @@ pub(super) fn contradictions(
         let same = asked == Some(taken.upgrade_class);
         require("data.class_upgrade.upgrade_class", same, "must be the class upgrade of the SEP");
     }
+    if letter.newborn_order > 0 {
+        let day = |text: &str| vocabulary::date(text).ok();
+        let age =
+            day(&data.birth_date).zip(day(&letter.service_date)).map(|(born, on)| (on - born).get_days());
+        require(
+            "data.birth_date",
+            age.is_some_and(|days| days <= NEWBORN_DAYS),
+            "must lie at most 28 days before admission: the SEP is for a newborn on its mother's card",
+        );
+    }
     let executive = data.executive_clinic_rupiah == 0 || letter.executive_clinic;
     require("data.executive_clinic_rupiah", executive, "must be 0 unless the SEP is for an executive clinic");
     let shared = data.cob_code.is_empty() || letter.coordination_of_benefit;

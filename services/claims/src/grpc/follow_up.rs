@@ -42,6 +42,7 @@ fn view(row: &Row) -> pb::FollowUp {
         used_by_sep_number: row.used_by.clone().unwrap_or_default(),
         cancelled_at: row.cancelled_at.map(time::to_proto),
         cancel_note: row.cancel_note.clone(),
+        newborn_order: row.newborn_order.into(),
     }
 }
 
@@ -135,6 +136,7 @@ impl FollowUps {
             kind: of as i16,
             facility_code: base.facility_code,
             member_id: base.member_id,
+            newborn_order: i16::try_from(sep.newborn_order).unwrap_or_default(),
             based_on: base.sep_number,
             clinic: said.clinic.to_owned(),
             doctor_code: said.doctor_code,

@@ -39,14 +39,14 @@ impl Batched for Issuances {
     type Work = Judged;
     type Answer = pb::IssueSepResponse;
     type Error = Error;
-    /// Who is admitted; or what there is one open SEP of: member, facility, day and clinic.
-    type Subject = (Uuid, Option<(String, Date, String)>);
+    /// Who is admitted; or what there is one open SEP of: patient, facility, day and clinic.
+    type Subject = (Uuid, Option<(String, Date, String, i16)>);
 
     const NAME: &'static str = "issue_sep";
 
     fn subject(judged: &Judged) -> Self::Subject {
         let new = &judged.new;
-        let visit = || (new.facility_code.clone(), new.service_date, new.clinic.clone());
+        let visit = || (new.facility_code.clone(), new.service_date, new.clinic.clone(), new.newborn_order);
         (new.member_id, (!judged.is_admission()).then(visit))
     }
 
@@ -93,7 +93,7 @@ impl Issuances {
         asked: &[(&Call, &Judged)],
     ) -> sqlx::Result<Vec<Option<Answered>>> {
         let admissions = asked.iter().filter(|(_, judged)| judged.is_admission());
-        let admissions: Vec<_> = admissions.map(|(_, judged)| (&judged.new, &judged.letter)).collect();
+        let admissions: Vec<_> = admissions.map(|(_, judged)| &judged.new).collect();
         let mut admitted = if admissions.is_empty() {
             Vec::new().into_iter()
         } else {
@@ -179,5 +179,6 @@ fn event(letter: &pb::Sep, sep_number: &str, evidence: &[pb::Evidence]) -> pb::S
         evidence: evidence.iter().map(bare).collect(),
         follow_up_number: letter.follow_up_number.clone(),
         based_on_sep_number: letter.based_on_sep_number.clone(),
+        newborn_order: letter.newborn_order,
     }
 }

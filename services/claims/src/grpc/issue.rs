@@ -12,7 +12,7 @@ use super::{Policies, Seps, issuance::Judged, optional, optional_text, sep_field
 use crate::{
     episode::Care,
     error::Error,
-    sep::{Answers, Refusal, Wanted, is_in_future, judge},
+    sep::{Answers, Patient, Refusal, Wanted, is_in_future, judge},
     store,
 };
 
@@ -21,6 +21,7 @@ pub(super) struct Asked {
     request_id: RequestId,
     pub(super) facility: FacilityCode,
     pub(super) member_id: MemberId,
+    pub(super) newborn_order: i16,
     pub(super) wanted: Wanted,
     pub(super) clinic: String,
     pub(super) follow_up: Option<FollowUpNumber>,
@@ -62,7 +63,9 @@ impl Seps {
         let mut refusals = judge(rules, &asked.wanted, &answers(&told));
         refusals.extend(Box::pin(self.judge_cited(call, rules, &asked, &told, &mut cited)).await?);
         let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
-        let open = store::sep::open(&self.db.pool, member, asked.facility.as_str(), day, &asked.clinic).await;
+        let patient = Patient { member_id: member, newborn_order: asked.newborn_order };
+        let open =
+            store::sep::open(&self.db.pool, patient, asked.facility.as_str(), day, &asked.clinic).await;
         refusals.extend(open?.map(Refusal::Exists));
         refusals.extend(self.judge_stays(&asked).await?);
         refusals.extend(self.judge_visit(&asked).await?);
@@ -75,6 +78,7 @@ impl Seps {
         let new = store::issuance::New {
             facility_code: asked.facility.as_str().to_owned(),
             member_id: member,
+            newborn_order: asked.newborn_order,
             service_date: day,
             care_type: i16::try_from(letter.care_type).unwrap_or_default(),
             clinic: asked.clinic,
@@ -146,6 +150,7 @@ fn read(call: &Call, message: &pb::IssueSepRequest, policies: &Policies) -> Resu
     let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
     let facility = fields.parse("caller", FacilityCode::parse(&call.caller.id));
     let member_id = fields.parse("member_id", MemberId::parse(&message.member_id));
+    let newborn_order = newborn_order(&mut fields, message.newborn_order);
     let service_date = fields.parse("service_date", vocabulary::date(&message.service_date));
     let care = match message.care_type() {
         pb::CareType::Inpatient => Some(Care::Inpatient),
@@ -181,12 +186,23 @@ fn read(call: &Call, message: &pb::IssueSepRequest, policies: &Policies) -> Resu
         Some(request_id),
         Some(facility),
         Some(member_id),
+        Some(newborn_order),
         Some(service_date),
         Some(care),
         Some(diagnosis),
         Some(record),
         Some(clinic),
-    ) = (request_id, facility, member_id, service_date, care, initial_diagnosis, record, clinic)
+    ) = (
+        request_id,
+        facility,
+        member_id,
+        newborn_order,
+        service_date,
+        care,
+        initial_diagnosis,
+        record,
+        clinic,
+    )
     else {
         return Err(fields.into());
     };
@@ -217,11 +233,18 @@ fn read(call: &Call, message: &pb::IssueSepRequest, policies: &Policies) -> Resu
         visit_assessment: message.visit_assessment,
         doctor_code,
         note,
+        newborn_order: newborn_order.into(),
         version: 1,
         ..pb::Sep::default()
     };
     let clinic = clinic.to_owned();
-    Ok(Asked { request_id, facility, member_id, wanted, clinic, follow_up, referral, letter })
+    Ok(Asked { request_id, facility, member_id, newborn_order, wanted, clinic, follow_up, referral, letter })
+}
+
+fn newborn_order(fields: &mut Fields, given: i32) -> Option<i16> {
+    let order = i16::try_from(given).ok().filter(|order| (0..=9).contains(order));
+    fields.require("newborn_order", order.is_some(), "0, or 1 to 9 for a newborn on its mother's card");
+    order
 }
 
 fn admission(

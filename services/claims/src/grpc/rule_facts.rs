@@ -85,6 +85,7 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
         episodes: seen
             .episodes
             .iter()
+            .filter(|episode| i32::from(episode.newborn_order) == letter.newborn_order)
             .map(|episode| own.relative(episode, letter))
             .collect::<Result<_, _>>()?,
         package,

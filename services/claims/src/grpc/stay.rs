@@ -4,7 +4,6 @@ use chassis::time;
 use prost::Message as _;
 use proto::claims::v1 as pb;
 use sqlx::PgConnection;
-use vocabulary::Icd10;
 
 use super::{Policies, Seps, issue::Asked};
 use crate::{
@@ -26,7 +25,7 @@ impl Seps {
             service_date: asked.wanted.service_date,
             care: asked.wanted.care,
             emergency: asked.wanted.emergency,
-            diagnosis: &code(&asked.letter)?,
+            newborn_order: asked.newborn_order,
         };
         let of_member = [(asked.member_id.uuid(), wanted.service_date)];
         let stays = store::stay::of_members(&self.db.pool, &of_member, MOST_STAYS).await?;
@@ -39,21 +38,21 @@ impl Seps {
 pub(super) async fn judge_admissions(
     connection: &mut PgConnection,
     policies: &Policies,
-    admissions: &[(&store::issuance::New, &pb::Sep)],
+    admissions: &[&store::issuance::New],
     wait: bool,
 ) -> sqlx::Result<Vec<Option<Result<(), Error>>>> {
-    let members: Vec<_> = admissions.iter().map(|(new, _)| new.member_id).collect();
+    let members: Vec<_> = admissions.iter().map(|new| new.member_id).collect();
     let held = store::stay::hold(&mut *connection, &members, wait).await?;
-    let asked: Vec<_> = admissions.iter().map(|(new, _)| (new.member_id, new.service_date)).collect();
+    let asked: Vec<_> = admissions.iter().map(|new| (new.member_id, new.service_date)).collect();
     let stays = store::stay::of_members(connection, &asked, MOST_STAYS).await?;
-    let judged = admissions.iter().zip(held).zip(stays).map(|(((new, letter), held), stays)| {
+    let judged = admissions.iter().zip(held).zip(stays).map(|((new, held), stays)| {
         held.then(|| {
             let wanted = Wanted {
                 facility_code: &new.facility_code,
                 service_date: new.service_date,
                 care: Care::Inpatient,
                 emergency: new.emergency,
-                diagnosis: &code(letter)?,
+                newborn_order: new.newborn_order,
             };
             let refusal = stands_in_the_way(policies, &wanted, stays)?;
             refusal.map_or(Ok(()), |refusal| Err(Error::SepRefused(vec![refusal])))
@@ -76,14 +75,10 @@ fn read(row: store::stay::Row) -> Result<Stay, Error> {
     let recorded = letter.discharge.as_ref().and_then(|discharge| discharge.discharged_at.as_ref());
     let recorded_on = recorded.and_then(time::from_proto).map(time::today_at);
     Ok(Stay {
-        diagnosis: code(&letter)?,
         sep_number: row.sep_number,
         facility_code: row.facility_code,
+        newborn_order: row.newborn_order,
         admitted_on: row.service_date,
         discharged_on: recorded_on.or(row.claimed_on),
     })
-}
-
-fn code(letter: &pb::Sep) -> Result<Icd10, Error> {
-    Icd10::parse(&letter.initial_diagnosis).map_err(|_| Error::Unreadable("SEP"))
 }

@@ -79,7 +79,7 @@ pub struct Facts {
     /// The record of the first-level facility. No channel brings it to a hospital's claim today: it is absent in every
     /// claim that is submitted, and a rule that needs it says that it cannot be assessed.
     pub pcare: Option<PcareRecord>,
-    /// The member's other episodes since [`LOOK_BACK_DAYS`] before the day of service, the latest first.
+    /// The patient's other episodes since [`LOOK_BACK_DAYS`] before the day of service, the latest first.
     pub episodes: Vec<Recent>,
 }
 

@@ -16,6 +16,8 @@ pub struct Row {
     pub facility_code: String,
     /// Member.
     pub member_id: Uuid,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
     /// The SEP that led to it.
     pub based_on: String,
     /// Clinic.
@@ -50,6 +52,7 @@ macro_rules! row {
             kind: $row.kind,
             facility_code: $row.facility_code,
             member_id: $row.member_id,
+            newborn_order: $row.newborn_order,
             based_on: $row.based_on,
             clinic: $row.clinic,
             doctor_code: $row.doctor_code,
@@ -82,9 +85,10 @@ pub async fn issue(
                returning last
            )
            insert into follow_up (follow_up_number, kind, facility_code, member_id, based_on, clinic, doctor_code,
-                                  planned_on, referral_number, referral_clinic, usable_through, issued_at)
+                                  planned_on, referral_number, referral_clinic, usable_through, issued_at,
+                                  newborn_order)
            select $2 || to_char($13::date, 'MMYY') || $12 || lpad(last::text, 6, '0'),
-                  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+                  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $14
            from counter
            on conflict (based_on, kind, clinic) where used_by is null and cancelled_at is null do nothing
            returning follow_up_number"#,
@@ -101,6 +105,7 @@ pub async fn issue(
         new.issued_at.to_sqlx(),
         letter,
         issued_on.to_sqlx(),
+        new.newborn_order,
     )
     .fetch_optional(connection)
     .await
@@ -131,8 +136,9 @@ pub async fn get(
     facility_code: Option<&str>,
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        "select follow_up_number, kind, facility_code, member_id, based_on, clinic, doctor_code, planned_on,
-                referral_number, referral_clinic, usable_through, version, issued_at, used_by, cancelled_at, cancel_note
+        "select follow_up_number, kind, facility_code, member_id, newborn_order, based_on, clinic, doctor_code,
+                planned_on, referral_number, referral_clinic, usable_through, version, issued_at, used_by,
+                cancelled_at, cancel_note
          from follow_up where follow_up_number = $1 and ($2::text is null or facility_code = $2)",
         follow_up_number,
         facility_code,
@@ -278,8 +284,9 @@ pub struct Filter {
 /// Letters by number.
 pub async fn list(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select follow_up_number, kind, facility_code, member_id, based_on, clinic, doctor_code, planned_on,
-                referral_number, referral_clinic, usable_through, version, issued_at, used_by, cancelled_at, cancel_note
+        "select follow_up_number, kind, facility_code, member_id, newborn_order, based_on, clinic, doctor_code,
+                planned_on, referral_number, referral_clinic, usable_through, version, issued_at, used_by,
+                cancelled_at, cancel_note
          from follow_up
          where ($1::text is null or facility_code = $1)
            and ($2::uuid is null or member_id = $2)

@@ -16,6 +16,8 @@ pub struct New {
     pub facility_code: String,
     /// Member.
     pub member_id: Uuid,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
     /// Day of service.
     pub service_date: Date,
     /// Kind of care, its number in the contract.
@@ -45,7 +47,7 @@ impl New {
 pub enum Issued {
     /// It is written under this number.
     As(String),
-    /// The member has an open SEP for this facility, day and clinic: its number. Nothing was written.
+    /// The patient has an open SEP for this facility, day and clinic: its number. Nothing was written.
     Open(String),
     /// Another transaction holds the numbers of its facility and month, or what the SEP cites. Nothing was written.
     Held,
@@ -67,7 +69,7 @@ pub fn is_held(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
 }
 
-/// Gives SEPs their numbers and writes them with their evidence; tells of each what became of it. Of one member, facility,
+/// Gives SEPs their numbers and writes them with their evidence; tells of each what became of it. Of one patient, facility,
 /// day and clinic there may be only one among them.
 pub async fn issue(
     connection: &mut PgConnection,
@@ -150,11 +152,11 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
                       (select sep.sep_number from sep
                        where sep.member_id = given.member_id and sep.facility_code = given.facility_code
                          and sep.service_date = given.service_date and sep.clinic = given.clinic
-                         and sep.cancelled_at is null) as open
+                         and sep.newborn_order = given.newborn_order and sep.cancelled_at is null) as open
                from unnest($1::text[], $2::uuid[], $3::date[], $4::smallint[], $5::text[], $6::boolean[],
-                           $7::timestamptz[], $8::date[], $9::bytea[]) with ordinality
+                           $7::timestamptz[], $8::date[], $9::bytea[], $17::smallint[]) with ordinality
                     as given (facility_code, member_id, service_date, care_type, clinic, emergency, issued_at,
-                              accident_on, letter, place)
+                              accident_on, letter, newborn_order, place)
            ), numbered as materialized (
                select asked.*,
                       case when open is null then
@@ -171,9 +173,9 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
                where c.facility_code = unused.facility_code and c.month = unused.month
            ), issued as (
                insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency,
-                                issued_at, accident_on, letter)
+                                issued_at, accident_on, letter, newborn_order)
                select sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at,
-                      accident_on, letter
+                      accident_on, letter, newborn_order
                from numbered where open is null
            ), kept as (
                insert into sep_evidence (sep_number, edge, answer_id, number, answered_at, answer_type, answer)
@@ -202,6 +204,7 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
         &evidence().map(|(_, kept)| kept.answered_at.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
         &evidence().map(|(_, kept)| kept.answer_type.clone()).collect::<Vec<_>>(),
         &evidence().map(|(_, kept)| kept.answer.clone()).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.newborn_order).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await?;

@@ -26,13 +26,15 @@ pub struct Seen {
     pub identical_bills: i64,
     /// The activations that hold on the day of service, at most one of each kind.
     pub activations: Vec<i64>,
-    /// The member's other episodes, the latest first.
+    /// The other episodes on the member's card, the latest first.
     pub episodes: Vec<Episode>,
 }
 
-/// Another episode of the member.
+/// Another episode on the member's card.
 #[derive(Debug)]
 pub struct Episode {
+    /// 0 for the member, else which newborn.
+    pub newborn_order: i16,
     /// Facility.
     pub facility_code: String,
     /// Clinic, empty for in-patient care.
@@ -64,7 +66,8 @@ pub async fn seen(connection: &mut PgConnection, claims: Vec<WithLetter>) -> Res
                         where a.effective_from <= day order by a.kind, a.activation_id desc) as activations,
                   null::text as edge, null::bytea as answer, null::bigint as identical_bills,
                   null::text as facility_code, null::text as clinic, null::smallint as care_type,
-                  null::date as service_date, null::boolean as emergency, null::bytea as data, null::bytea as grouping
+                  null::date as service_date, null::boolean as emergency, null::smallint as newborn_order,
+                  null::bytea as data, null::bytea as grouping
            from unnest($1::date[]) as day
            union all
            select w.place, null, null, found.*
@@ -72,7 +75,7 @@ pub async fn seen(connection: &mut PgConnection, claims: Vec<WithLetter>) -> Res
                 as w (claim_id, sep_number, member_id, service_date, ended_on, place)
            cross join lateral (
                select e.edge, e.answer, null::bigint, null::text, null::text, null::smallint, null::date,
-                      null::boolean, null::bytea, null::bytea
+                      null::boolean, null::smallint, null::bytea, null::bytea
                from sep_evidence e
                where e.sep_number = w.sep_number and e.edge in ('vklaim-siaf', 'vklaim-sisrute')
                union all
@@ -83,10 +86,11 @@ pub async fn seen(connection: &mut PgConnection, claims: Vec<WithLetter>) -> Res
                              and other.service_date between own.service_date - 30 and own.service_date + 30
                              and other.member_id <> own.member_id
                              and (select o.submitted_at from claim o where o.claim_id = other.claim_id) is not null
-                       limit 20) same), null, null, null, null, null, null, null
+                       limit 20) same), null, null, null, null, null, null, null, null
                from claim_bill own where own.claim_id = w.claim_id
                union all
                (select null, null, null, p.facility_code, p.clinic, p.care_type, p.service_date, p.emergency,
+                       p.newborn_order,
                        case when o.submitted_at is not null then o.data end,
                        case when o.submitted_at is not null then o.grouping end
                 from sep p
@@ -146,6 +150,7 @@ struct Found {
     care_type: Option<i16>,
     service_date: Option<jiff_sqlx::Date>,
     emergency: Option<bool>,
+    newborn_order: Option<i16>,
     data: Option<Vec<u8>>,
     grouping: Option<Vec<u8>>,
 }
@@ -153,6 +158,7 @@ struct Found {
 impl Found {
     fn episode(self) -> Option<Episode> {
         Some(Episode {
+            newborn_order: self.newborn_order?,
             facility_code: self.facility_code?,
             clinic: self.clinic?,
             care_type: self.care_type?,

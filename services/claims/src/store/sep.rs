@@ -5,6 +5,8 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::sep::Patient;
+
 /// An answer a SEP rests on.
 #[derive(Debug, Clone)]
 pub struct Evidence {
@@ -45,21 +47,23 @@ pub struct Row {
     pub version: i32,
 }
 
-/// The number of the open SEP for this member, facility, day and clinic.
+/// The number of the open SEP for this patient, facility, day and clinic.
 pub async fn open(
     executor: impl PgExecutor<'_>,
-    member_id: Uuid,
+    patient: Patient,
     facility_code: &str,
     service_date: Date,
     clinic: &str,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "select sep_number from sep
-         where member_id = $1 and facility_code = $2 and service_date = $3 and clinic = $4 and cancelled_at is null",
-        member_id,
+         where member_id = $1 and facility_code = $2 and service_date = $3 and clinic = $4 and newborn_order = $5
+               and cancelled_at is null",
+        patient.member_id,
         facility_code,
         service_date.to_sqlx(),
         clinic,
+        patient.newborn_order,
     )
     .fetch_optional(executor)
     .await

@@ -17,6 +17,8 @@ pub struct Row {
     pub sep_number: String,
     /// Facility.
     pub facility_code: String,
+    /// 0 for the member, else which newborn on its card.
+    pub newborn_order: i16,
     /// Day of service.
     pub service_date: Date,
     /// The letter, as it was last changed.
@@ -32,12 +34,12 @@ pub async fn of_members(
     limit: i64,
 ) -> Result<Vec<Vec<Row>>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select place as "place!", stay.sep_number, stay.facility_code, stay.service_date, letter as "letter!",
-                  claimed_on as "claimed_on?"
+        r#"select place as "place!", stay.sep_number, stay.facility_code, stay.newborn_order, stay.service_date,
+                  letter as "letter!", claimed_on as "claimed_on?"
            from unnest($1::uuid[], $2::date[]) with ordinality as asked (member_id, until, place)
            cross join lateral (
-               select sep.sep_number, sep.facility_code, sep.service_date, coalesce(amended, letter) as letter,
-                      claim.discharged_on as claimed_on
+               select sep.sep_number, sep.facility_code, sep.newborn_order, sep.service_date,
+                      coalesce(amended, letter) as letter, claim.discharged_on as claimed_on
                from sep left join claim on claim.sep_number = sep.sep_number and claim.state <> 10
                where sep.member_id = asked.member_id and sep.care_type = 1 and cancelled_at is null
                      and sep.service_date <= asked.until
@@ -56,6 +58,7 @@ pub async fn of_members(
         of_member.push(Row {
             sep_number: row.sep_number,
             facility_code: row.facility_code,
+            newborn_order: row.newborn_order,
             service_date: row.service_date.to_jiff(),
             letter: row.letter,
             claimed_on: row.claimed_on.map(|day| day.to_jiff()),

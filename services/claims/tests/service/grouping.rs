@@ -380,6 +380,7 @@ async fn an_eklaim_service_groups_finalises_and_opens_again() {
             (&json!("150000"), CODER.into())
         );
         assert_eq!(server.patients[0]["nomor_kartu"], "0001234567890");
+        assert!(data["nomor_kartu_t"].is_null(), "the card is the patient's own");
     }
 
     let done = served.finalised(&grouped).await.unwrap();
@@ -401,6 +402,28 @@ async fn an_eklaim_service_groups_finalises_and_opens_again() {
         eklaim.methods()[2..6],
         ["new_claim", "reedit_claim", "inacbg_grouper_reedit", "idrg_grouper_reedit"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eklaim_is_told_that_a_newborn_is_claimed_for_on_its_mothers_card() {
+    let eklaim = Eklaim::start().await;
+    let served = eklaim.beside(KEY).await;
+    let born = pb::IssueSepRequest {
+        newborn_order: 1,
+        entry: pb::Entry::Emergency.into(),
+        referral_number: String::new(),
+        ..visit(day(0))
+    };
+    let claim = served.created(&served.issue(born).await.unwrap()).await;
+    let data = pb::ClaimData {
+        birth_date: day(-3).to_string(),
+        birth_weight_gram: 3100,
+        newborn_status: pb::NewbornStatus::Healthy.into(),
+        ..coding(day(0), "S72.0")
+    };
+    group(&served, &served.set(&claim, data).await.unwrap()).await.unwrap();
+    let server = eklaim.server.lock().unwrap();
+    assert_eq!(server.claims[&claim.sep_number].data["nomor_kartu_t"], "klaim_ibu");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,6 +207,7 @@ async fn a_sep_that_is_open_by_now_spends_no_number() {
     let new = |facility: &str, clinic: &str, member_id: uuid::Uuid| New {
         facility_code: facility.into(),
         member_id,
+        newborn_order: 0,
         service_date: today(),
         care_type: 2,
         clinic: clinic.into(),

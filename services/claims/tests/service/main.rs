@@ -16,6 +16,7 @@ mod frame_work;
 mod grouping;
 mod issuance;
 mod journey;
+mod newborns;
 mod rule_sets;
 mod rules;
 mod sep_approvals;

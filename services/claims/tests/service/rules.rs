@@ -12,16 +12,16 @@ use claims::{
 use proto::claims::v1 as pb;
 use tonic::Code;
 
-async fn validated(served: &Served, claim: &pb::Claim) -> pb::ValidateClaimResponse {
+pub(crate) async fn validated(served: &Served, claim: &pb::Claim) -> pb::ValidateClaimResponse {
     let request = pb::ValidateClaimRequest { claim_id: claim.claim_id.clone() };
     served.rules(HOSPITAL).validate_claim(request).await.unwrap().into_inner()
 }
 
-fn ids(findings: &[pb::Finding]) -> Vec<String> {
+pub(crate) fn ids(findings: &[pb::Finding]) -> Vec<String> {
     findings.iter().filter(|finding| finding.reason != 0).map(|finding| finding.edit_id.clone()).collect()
 }
 
-async fn final_with(served: &Served, claim: &pb::Claim, data: pb::ClaimData) -> pb::Claim {
+pub(crate) async fn final_with(served: &Served, claim: &pb::Claim, data: pb::ClaimData) -> pb::Claim {
     let claim = served.set(claim, data).await.unwrap();
     let claim = served.grouped(&claim).await;
     served.finalised(&claim).await.unwrap()

@@ -14,7 +14,7 @@ fn after(sep: &pb::Sep, seconds: i64) -> Option<prost_types::Timestamp> {
     sep.admitted_at.map(|at| prost_types::Timestamp { seconds: minute(at.seconds) + seconds, nanos: 0 })
 }
 
-async fn discharged(
+pub(crate) async fn discharged(
     served: &Served,
     caller: &'static str,
     sep: &pb::Sep,
@@ -33,7 +33,7 @@ async fn discharged(
 }
 
 /// The coded data of a stay that ended so many seconds after admission.
-fn stay(sep: &pb::Sep, seconds: i64) -> pb::ClaimData {
+pub(crate) fn stay(sep: &pb::Sep, seconds: i64) -> pb::ClaimData {
     let on = sep.service_date.parse().unwrap();
     pb::ClaimData { admitted_at: sep.admitted_at, discharged_at: after(sep, seconds), ..coding(on, "E11.9") }
 }
@@ -71,7 +71,11 @@ async fn a_claim_is_final_only_when_it_states_the_discharge_of_its_sep() {
     assert_eq!(done.state(), pb::ClaimState::Final, "seconds are no statement");
 }
 
-async fn issued(served: &Served, caller: &'static str, wish: pb::IssueSepRequest) -> Result<pb::Sep, Status> {
+pub(crate) async fn issued(
+    served: &Served,
+    caller: &'static str,
+    wish: pb::IssueSepRequest,
+) -> Result<pb::Sep, Status> {
     Ok(*served.seps(caller).issue_sep(wish).await?.into_inner().sep.unwrap())
 }
 
@@ -83,7 +87,7 @@ fn cancel(sep: &pb::Sep) -> pb::CancelSepRequest {
     }
 }
 
-fn refused(answer: Result<pb::Sep, Status>) -> (String, String) {
+pub(crate) fn refused(answer: Result<pb::Sep, Status>) -> (String, String) {
     let status = answer.unwrap_err();
     (reason(&status), fact(&status, "stay_sep_number"))
 }
@@ -126,11 +130,6 @@ async fn a_member_lies_in_one_bed_at_a_time() {
     assert_eq!(served.rows_around().await, rows, "a refusal writes nothing");
     let crash = issued(&served, OTHER, pb::IssueSepRequest { request_id: key(), ..again }).await.unwrap();
     served.seps(OTHER).cancel_sep(cancel(&crash)).await.unwrap();
-
-    // A newborn on the mother's card.
-    let newborn = pb::IssueSepRequest { initial_diagnosis: "P22.0".into(), ..planned(0) };
-    let newborn = issued(&served, HOSPITAL, newborn).await.unwrap();
-    served.cancelled(&newborn).await.unwrap();
 
     // The day of discharge is free, the days before it are not.
     discharged(&served, HOSPITAL, &first, 25 * 3600).await.unwrap();
