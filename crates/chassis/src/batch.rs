@@ -38,11 +38,12 @@ const WRITERS: u32 = 3;
 const NOT_FULL: usize = 2;
 
 /// Its statements take arrays of a length that says nothing: planned anew for each batch they would come out the same.
-/// Each row is found by a key. A plan that is made while a table is small would read the whole of it, and be kept when it
-/// has grown.
+/// Each row is found by a key. A plan that is made while a table is small would read the whole of it, or all rows that share
+/// the beginning of a key, and be kept when it has grown.
 const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; \
                      set local enable_hashjoin = off; set local enable_mergejoin = off; \
-                     set local enable_material = off; set local enable_memoize = off";
+                     set local enable_material = off; set local enable_memoize = off; \
+                     set local enable_bitmapscan = off";
 
 /// The constraint that keeps a key from being taken twice.
 const KEY: &str = "idempotency_pkey";

@@ -16,9 +16,12 @@ mod language;
 pub mod load;
 pub mod tracer;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use jiff::civil::Date;
+use jiff::civil::{Date, Weekday};
 use serde::Deserialize;
 
 use self::{
@@ -243,6 +246,27 @@ impl Rule {
     }
 }
 
+/// What a set knows beside its rules.
+#[derive(Debug, Clone, Default)]
+struct Lookups {
+    /// Usual days of stay, by package without severity.
+    norms: BTreeMap<String, i64>,
+    /// National holidays.
+    holidays: BTreeSet<Date>,
+}
+
+impl Lookups {
+    /// The usual stay of a package, 0 when none is known.
+    fn norm_days(&self, package: &str) -> i64 {
+        self.norms.get(package).copied().unwrap_or_default()
+    }
+
+    /// Whether a day is a Sunday or a holiday.
+    fn is_closed(&self, day: Date) -> bool {
+        day.weekday() == Weekday::Sunday || self.holidays.contains(&day)
+    }
+}
+
 /// A set of rules that was read and found right.
 #[derive(Debug)]
 pub struct RuleSet {
@@ -258,15 +282,14 @@ pub struct RuleSet {
     pub embed_within_months: Option<i32>,
     /// The rules, by id and version.
     pub rules: Vec<Arc<Rule>>,
-    norms: BTreeMap<String, i64>,
+    lookups: Lookups,
     conditions: Conditions,
 }
 
 impl RuleSet {
     /// What each rule that holds on the claim's day of service says.
     fn assess(&self, facts: &Facts, mut said: impl FnMut(&Arc<Rule>, Outcome)) {
-        let norm_days = self.norms.get(&facts.package).copied().unwrap_or_default();
-        let view = View::new(facts, norm_days, &self.conditions);
+        let view = View::new(facts, &self.lookups, &self.conditions);
         let mut answers = Answers::new(&view);
         for rule in self.rules.iter().filter(|rule| rule.holds_on(facts.service_date)) {
             said(rule, rule.assess(&mut answers, facts));

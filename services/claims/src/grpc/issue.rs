@@ -83,6 +83,7 @@ impl Seps {
             care_type: i16::try_from(letter.care_type).unwrap_or_default(),
             clinic: asked.clinic,
             emergency: asked.wanted.emergency,
+            doctor_code: letter.doctor_code.clone(),
             issued_at: call.received_at,
             accident_on: cited.accident_on,
             letter: letter.encode_to_vec(),

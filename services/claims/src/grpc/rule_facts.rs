@@ -78,6 +78,7 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
         initial_diagnosis: letter.initial_diagnosis.clone(),
         facility_class: letter.hospital_class.clone(),
         identical_bills: seen.identical_bills,
+        doctor_visits: seen.doctor_visits,
         standing,
         referral: seen.referral.as_deref().map(referral).transpose()?,
         // No channel brings the first-level record to a claim.

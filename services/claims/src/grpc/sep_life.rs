@@ -78,7 +78,8 @@ async fn keep(write: &mut Write, call: &Call, row: &Row, sep: &mut pb::Sep) -> R
         changed_by: call.caller.to_string(),
         letter: stored.encode_to_vec(),
     };
-    Ok(store::sep_life::change(write.connection(), &row.sep_number, &version, occurred_on(sep)).await?)
+    let (number, accident_on) = (row.sep_number.as_str(), occurred_on(sep));
+    Ok(store::sep_life::change(write.connection(), number, &version, accident_on, &sep.doctor_code).await?)
 }
 
 impl Seps {

@@ -14,6 +14,7 @@ use cel::{
 };
 
 use super::{
+    Lookups,
     facts::{Facts, MOST_EPISODES, Recent},
     formula::{CodeTest, Condition, Conditions, EPISODES, Formula},
     language,
@@ -101,7 +102,7 @@ fn text<'b, 'v>(value: String) -> CowVal<'b, 'v> {
 /// The facts of a claim as one set of rules sees them.
 pub(super) struct View<'a> {
     facts: &'a Facts,
-    norm_days: i64,
+    lookups: &'a Lookups,
     conditions: &'a Conditions,
     pcare_drugs: CelList<'static>,
     documents: CelList<'static>,
@@ -109,8 +110,8 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Prepares the facts; `norm_days` is the usual stay of the package, 0 when none is known.
-    pub(super) fn new(facts: &'a Facts, norm_days: i64, conditions: &'a Conditions) -> Self {
+    /// Prepares the facts.
+    pub(super) fn new(facts: &'a Facts, lookups: &'a Lookups, conditions: &'a Conditions) -> Self {
         let texts = |texts: &[String]| {
             let values = texts.iter().map(|text| Box::new(CelString::from(text.clone())) as Box<dyn Val>);
             CelList::from(values.collect::<Vec<_>>())
@@ -120,7 +121,7 @@ impl<'a> View<'a> {
         let pcare = facts.pcare.as_ref();
         Self {
             facts,
-            norm_days,
+            lookups,
             conditions,
             pcare_drugs: texts(pcare.map(|record| record.drugs.as_slice()).unwrap_or_default()),
             documents: texts(&facts.documents),
@@ -247,6 +248,7 @@ impl VariableResolver for View<'_> {
             "facility.class" => return word(&facts.facility_class),
             "claim.documents" => CowVal::Borrowed(&self.documents),
             EPISODES => CowVal::Borrowed(&self.episodes),
+            "claim.on_closed_day" => truth(self.lookups.is_closed(facts.service_date)),
             "claim.has_sitb_number" => truth(facts.has_sitb_number),
             "claim.age_years" => number(facts.age_years),
             "claim.age_days" => number(facts.age_days),
@@ -257,12 +259,13 @@ impl VariableResolver for View<'_> {
             "claim.birth_weight_gram" => number(facts.birth_weight_gram),
             "claim.severity" => number(facts.severity),
             "claim.tariff_rupiah" => number(facts.tariff_rupiah),
-            "claim.norm_days" => number(self.norm_days),
+            "claim.norm_days" => number(self.lookups.norm_days(&facts.package)),
             "claim.charges_rupiah" => number(facts.charges_rupiah),
             "claim.charge_parts" => number(facts.charge_parts),
             "sep.emergency" => truth(facts.emergency),
             "sep.with_referral" => truth(facts.with_referral),
             "facility.identical_bills" => number(facts.identical_bills),
+            "facility.doctor_visits" => number(facts.doctor_visits),
             other => return self.answered(other),
         })
     }

@@ -72,6 +72,8 @@ pub struct Facts {
     pub facility_class: String,
     /// Submitted claims of other members with the same bill to the rupiah, at this facility within 30 days.
     pub identical_bills: i64,
+    /// Other out-patient SEPs of this facility, day and doctor, at most 100; 0 when the SEP names no doctor.
+    pub doctor_visits: i64,
     /// What the accreditation service answered for the SEP.
     pub standing: Option<Standing>,
     /// What the referral service answered for the SEP.
@@ -114,6 +116,7 @@ impl Default for Facts {
             initial_diagnosis: "E11.9".into(),
             facility_class: "B".into(),
             identical_bills: 0,
+            doctor_visits: 0,
             standing: None,
             referral: None,
             pcare: None,

@@ -93,7 +93,9 @@ fn variable(name: &str) -> Option<(Type, Option<Need>)> {
             claim(Codes)
         }
         "claim.package" | "sep.clinic" => claim(Text),
-        "claim.has_sitb_number" | "sep.emergency" | "sep.with_referral" => claim(Bool),
+        "claim.has_sitb_number" | "claim.on_closed_day" | "sep.emergency" | "sep.with_referral" => {
+            claim(Bool)
+        }
         "claim.age_years"
         | "claim.age_days"
         | "claim.stay_days"
@@ -106,7 +108,8 @@ fn variable(name: &str) -> Option<(Type, Option<Need>)> {
         | "claim.norm_days"
         | "claim.charges_rupiah"
         | "claim.charge_parts"
-        | "facility.identical_bills" => claim(Int),
+        | "facility.identical_bills"
+        | "facility.doctor_visits" => claim(Int),
         "facility.class" => claim(Word(CLASS)),
         EPISODES => claim(List(Box::new(Episode))),
         "standing.contracted"

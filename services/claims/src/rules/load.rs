@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use toml_edit::{Document, Item, Table};
 
 use super::{
-    Kind, Level, Need, Outcome, Reason, Rule, RuleSet, Severity, Words,
+    Kind, Level, Lookups, Need, Outcome, Reason, Rule, RuleSet, Severity, Words,
     evaluate::{Answers, View},
     facts::Facts,
     formula::Conditions,
@@ -40,6 +40,8 @@ struct Head {
     embed_within_months: Option<i32>,
     #[serde(default)]
     norms: BTreeMap<String, i64>,
+    #[serde(default)]
+    holidays: Vec<Date>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +170,8 @@ impl Reader<'_> {
             self.wrong(0, format!("{} rules, {MOST_RULES} are the most", tables.len()));
             return None;
         }
+        let lookups =
+            Lookups { norms: head.norms.clone(), holidays: head.holidays.iter().copied().collect() };
         let mut conditions = Conditions::default();
         let mut read_rules = Vec::new();
         for table in tables {
@@ -178,7 +182,7 @@ impl Reader<'_> {
             }
         }
         for (place, (rule, written)) in &read_rules {
-            self.prove(place, rule, written, &head, &conditions);
+            self.prove(place, rule, written, &lookups, &conditions);
         }
         self.check_versions(&read_rules);
         let mut rules: Vec<_> = read_rules.into_iter().map(|(_, (rule, _))| Arc::new(rule)).collect();
@@ -191,7 +195,7 @@ impl Reader<'_> {
             text: self.text.to_owned(),
             embed_within_months: head.embed_within_months,
             rules,
-            norms: head.norms,
+            lookups,
             conditions,
         })
     }
@@ -213,6 +217,9 @@ impl Reader<'_> {
         }
         if head.norms.values().any(|days| !(1..=365).contains(days)) {
             self.wrong(at("norms"), "norms: 1 to 365 days".into());
+        }
+        if !head.holidays.is_sorted_by(|a, b| a < b) {
+            self.wrong(at("holidays"), "holidays: each day once, the earliest first".into());
         }
     }
 
@@ -341,13 +348,11 @@ impl Reader<'_> {
         place: &Place<'_>,
         rule: &Rule,
         written: &Written,
-        head: &Head,
+        lookups: &Lookups,
         conditions: &Conditions,
     ) {
-        let said = |facts: &Facts| {
-            let norm_days = head.norms.get(&facts.package).copied().unwrap_or_default();
-            rule.assess(&mut Answers::new(&View::new(facts, norm_days, conditions)), facts)
-        };
+        let said =
+            |facts: &Facts| rule.assess(&mut Answers::new(&View::new(facts, lookups, conditions)), facts);
         for (at, facts) in written.fires.iter().enumerate() {
             let outcome = said(facts);
             if outcome != Outcome::Fires {

@@ -134,7 +134,7 @@ fn a_tracer_says_when_it_cannot_be_assessed_and_never_guesses() {
 fn a_rule_holds_on_its_own_days() {
     let ended = EDITS.replacen(
         "id = \"combination-i10-i50\"\nversion = 1",
-        "id = \"combination-i10-i50\"\nversion = 1\neffective-to = \"2026-02-28\"",
+        "id = \"combination-i10-i50\"\nversion = 1\neffective-to = \"2026-03-02\"",
         1,
     );
     let set = parse("edits.toml", &ended).unwrap();
@@ -144,8 +144,8 @@ fn a_rule_holds_on_its_own_days() {
         secondary: texts(&["I10"]),
         ..Facts::default()
     };
-    assert_eq!(judge([&set], &facts("2026-02-28")).findings.len(), 1);
-    assert_eq!(judge([&set], &facts("2026-03-01")).findings.len(), 0);
+    assert_eq!(judge([&set], &facts("2026-03-02")).findings.len(), 1);
+    assert_eq!(judge([&set], &facts("2026-03-03")).findings.len(), 0);
     assert_ne!(set.digest, edits().digest);
 }
 
@@ -387,6 +387,7 @@ prop_compose! {
 struct Written {
     expressions: Vec<(String, IdedExpr, Formula)>,
     conditions: Conditions,
+    lookups: Lookups,
 }
 
 static WRITTEN: LazyLock<Written> = LazyLock::new(|| {
@@ -398,7 +399,7 @@ static WRITTEN: LazyLock<Written> = LazyLock::new(|| {
         let formula = conditions.formula(&root);
         (text, root, formula)
     });
-    Written { expressions: expressions.collect(), conditions }
+    Written { expressions: expressions.collect(), conditions, lookups: edits().lookups }
 });
 
 proptest! {
@@ -406,7 +407,7 @@ proptest! {
 
     #[test]
     fn an_expression_that_is_taken_apart_says_what_cel_says_of_the_whole(facts in any_facts()) {
-        let view = View::new(&facts, 5, &WRITTEN.conditions);
+        let view = View::new(&facts, &WRITTEN.lookups, &WRITTEN.conditions);
         let mut answers = Answers::new(&view);
         for (text, root, formula) in &WRITTEN.expressions {
             prop_assert_eq!(answers.holds(formula).ok(), answers.whole(root), "{}", text);
@@ -446,7 +447,7 @@ proptest! {
             digest: edits.digest.clone(),
             text: String::new(),
             embed_within_months: None,
-            norms: edits.norms.clone(),
+            lookups: edits.lookups.clone(),
             conditions: edits.conditions.clone(),
         };
         prop_assert_eq!(ids(&first), ids(&judge([tracers, &shuffled], &facts)));

@@ -26,6 +26,8 @@ pub struct New {
     pub clinic: String,
     /// Whether it is an emergency.
     pub emergency: bool,
+    /// Doctor, empty when none is named.
+    pub doctor_code: String,
     /// When it is issued.
     pub issued_at: Timestamp,
     /// Day of the accident it follows from.
@@ -154,9 +156,9 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
                          and sep.service_date = given.service_date and sep.clinic = given.clinic
                          and sep.newborn_order = given.newborn_order and sep.cancelled_at is null) as open
                from unnest($1::text[], $2::uuid[], $3::date[], $4::smallint[], $5::text[], $6::boolean[],
-                           $7::timestamptz[], $8::date[], $9::bytea[], $17::smallint[]) with ordinality
+                           $7::timestamptz[], $8::date[], $9::bytea[], $17::smallint[], $18::text[]) with ordinality
                     as given (facility_code, member_id, service_date, care_type, clinic, emergency, issued_at,
-                              accident_on, letter, newborn_order, place)
+                              accident_on, letter, newborn_order, doctor_code, place)
            ), numbered as materialized (
                select asked.*,
                       case when open is null then
@@ -173,9 +175,9 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
                where c.facility_code = unused.facility_code and c.month = unused.month
            ), issued as (
                insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency,
-                                issued_at, accident_on, letter, newborn_order)
+                                issued_at, accident_on, letter, newborn_order, doctor_code)
                select sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at,
-                      accident_on, letter, newborn_order
+                      accident_on, letter, newborn_order, doctor_code
                from numbered where open is null
            ), kept as (
                insert into sep_evidence (sep_number, edge, answer_id, number, answered_at, answer_type, answer)
@@ -205,6 +207,7 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
         &evidence().map(|(_, kept)| kept.answer_type.clone()).collect::<Vec<_>>(),
         &evidence().map(|(_, kept)| kept.answer.clone()).collect::<Vec<_>>(),
         &new.iter().map(|new| new.newborn_order).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.doctor_code.as_str()).collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(connection)
     .await?;

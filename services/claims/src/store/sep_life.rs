@@ -24,18 +24,20 @@ pub async fn change(
     sep_number: &str,
     new: &Version,
     accident_on: Option<Date>,
+    doctor_code: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "with kept as (
              insert into sep_version (sep_number, version, changed_at, changed_by, letter) values ($1, $2, $3, $4, $5)
          )
-         update sep set amended = $5, version = $2, accident_on = $6 where sep_number = $1",
+         update sep set amended = $5, version = $2, accident_on = $6, doctor_code = $7 where sep_number = $1",
         sep_number,
         new.version,
         new.changed_at.to_sqlx(),
         new.changed_by,
         new.letter,
         accident_on.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Date>,
+        doctor_code,
     )
     .execute(connection)
     .await?;

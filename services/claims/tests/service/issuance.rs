@@ -212,6 +212,7 @@ async fn a_sep_that_is_open_by_now_spends_no_number() {
         care_type: 2,
         clinic: clinic.into(),
         emergency: false,
+        doctor_code: String::new(),
         issued_at: jiff::Timestamp::now(),
         accident_on: None,
         letter: Vec::new(),

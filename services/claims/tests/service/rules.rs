@@ -2,6 +2,7 @@
 
 use crate::{
     rule_sets::{EDITS, TRACERS, activate},
+    sep_life::{same, update},
     served::{HOSPITAL, OTHER, Served, coding, day, key, reason, today, visit, wrong_fields},
 };
 use chassis::policy::Mistake;
@@ -295,6 +296,40 @@ async fn a_tracer_is_listed_with_its_days_and_counts_when_it_ran_in_time() {
     activate(&served, &late, today()).await.unwrap();
     let embedded = of(&listed(&served, pb::TracerLevel::Fkrtl).await, "fkrtl-tuberculosis-sitb");
     assert_eq!(embedded.timeliness(), pb::TracerTimeliness::Late);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_visits_of_one_doctor_than_a_day_has_room_for_are_told() {
+    let served = Served::start().await;
+    let seen_by = |doctor: &str| pb::IssueSepRequest { doctor_code: doctor.into(), ..visit(today()) };
+    let sep = served.issue(seen_by("31574")).await.unwrap();
+    let claim = served.created(&sep).await;
+    served.set(&claim, coding(today(), "E11.9")).await.unwrap();
+    // Of the day 59 others, and besides one of the day before, of another hospital, of an in-patient, of another doctor and
+    // one that is cancelled.
+    sqlx::query(
+        "insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at,
+                          letter, doctor_code, cancelled_at)
+         select 'x' || n, case n when 61 then '0301R012' else '0301R011' end, gen_random_uuid(),
+                $1::date - case n when 60 then 1 else 0 end, case n when 62 then 1 else 2 end, 'INT', false, now(), '',
+                case n when 63 then '31575' else '31574' end, case n when 64 then now() end
+         from generate_series(1, 64) as n",
+    )
+    .bind(jiff_sqlx::ToSqlx::to_sqlx(today()))
+    .execute(&served.database.pool)
+    .await
+    .unwrap();
+    let told = async || {
+        let findings = validated(&served, &claim).await.findings;
+        findings.iter().any(|finding| finding.edit_id == "many-visits-of-one-doctor")
+    };
+    assert!(!told().await);
+    served.issue(seen_by("31574")).await.unwrap();
+    assert!(told().await);
+    assert!(!validated(&served, &claim).await.would_pend, "it is told only");
+    let other = pb::UpdateSepRequest { doctor_code: "31576".into(), ..same(&sep) };
+    update(&served, other).await.unwrap();
+    assert!(!told().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

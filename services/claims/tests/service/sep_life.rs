@@ -7,7 +7,7 @@ use proto::{claims::v1 as pb, membership::v1 as master};
 use tonic::{Code, Status};
 
 /// The change that changes nothing.
-fn same(sep: &pb::Sep) -> pb::UpdateSepRequest {
+pub(crate) fn same(sep: &pb::Sep) -> pb::UpdateSepRequest {
     pb::UpdateSepRequest {
         request_id: key(),
         sep_number: sep.sep_number.clone(),
@@ -24,7 +24,7 @@ fn same(sep: &pb::Sep) -> pb::UpdateSepRequest {
     }
 }
 
-async fn update(served: &Served, change: pb::UpdateSepRequest) -> Result<pb::Sep, Status> {
+pub(crate) async fn update(served: &Served, change: pb::UpdateSepRequest) -> Result<pb::Sep, Status> {
     Ok(served.seps(HOSPITAL).update_sep(change).await?.into_inner().sep.unwrap())
 }
 
