@@ -236,6 +236,11 @@ pub enum Error {
         /// Its number for the refusal.
         error_no: String,
     },
+    /// The register SITB does not know the number of the claim.
+    #[error(
+        "the register SITB does not know data.sitb_number; correct it with SetClaimData, and group again"
+    )]
+    SitbNumberUnknown,
     /// The claim was changed meanwhile.
     #[error("the claim was changed by somebody else meanwhile; read it, and repeat with a new request_id")]
     ClaimChanged,
@@ -545,6 +550,7 @@ impl From<Error> for Problem {
             Error::GrouperRefused { method, error_no } => {
                 of(Reason::GrouperRefused).with("method", method).with("error_no", error_no)
             }
+            Error::SitbNumberUnknown => of(Reason::SitbNumberUnknown),
             Error::ClaimChanged => Self::new(Code::Aborted, Reason::ClaimChanged.as_str_name(), message),
             Error::PrimaryPayerNotNamed(payers) => of(Reason::PrimaryPayerNotNamed)
                 .with("payers", names(&payers, |p| p.name()).replace(", ", ",")),

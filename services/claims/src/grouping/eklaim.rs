@@ -150,6 +150,19 @@ impl EklaimGrouper {
         Ok(())
     }
 
+    /// Has e-Klaim ask the register SITB for the number of the claim: it makes no claim of tuberculosis final without
+    /// (E2066).
+    async fn registered(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let number = &asked.data.sitb_number;
+        if number.is_empty() {
+            return Ok(());
+        }
+        let data = json!({ "nomor_sep": asked.row.sep_number, "nomor_register_sitb": number });
+        let answer = self.ask("sitb_validate", json!({}), data, &[]).await?;
+        let known = answer.is_some_and(|answer| answer["response"]["status"] == "VALID");
+        if known { Ok(()) } else { Err(Error::SitbNumberUnknown) }
+    }
+
     /// Sets the codes of a track.
     async fn coded(&self, asked: &Asked<'_>, track: Track) -> Result<(), Error> {
         let of_sep = json!({ "nomor_sep": asked.row.sep_number });
@@ -199,6 +212,7 @@ impl Grouper for EklaimGrouper {
         let of_sep = json!({ "nomor_sep": sep_number });
         self.opened(asked).await?;
         self.ask("set_claim_data", of_sep.clone(), wire::claim_data(asked), &[]).await?;
+        self.registered(asked).await?;
         let refused = |answer: Option<&Value>| pb::Grouping {
             grouper: "eklaim".to_owned(),
             answer: answer.map(Value::to_string).unwrap_or_default(),

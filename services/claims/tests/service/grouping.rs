@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER_KEY: &str = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// A number that the register SITB knows.
+const SITB: &str = "SITB-2026-000001";
 /// Stands in refusals of e-Klaim, and must not come out of them.
 const NAME: &str = "PASIEN RAHASIA";
 
@@ -25,6 +27,7 @@ struct Held {
     idrg: Track,
     inacbg: Track,
     imported: bool,
+    registered: bool,
     is_final: bool,
 }
 
@@ -119,6 +122,9 @@ impl Held {
             "claim_final" if !self.inacbg.is_final => return no("E2104"),
             "claim_final" if data["coder_nik"] != self.data["coder_nik"] => return no("E2006"),
             "claim_final" if self.is_final => return no("E2009"),
+            "claim_final" if self.inacbg.diagnoses.starts_with("A15") && !self.registered => {
+                return no("E2066");
+            }
             "claim_final" => self.is_final = true,
             "reedit_claim" if open => return no("E2018"),
             "reedit_claim" => self.is_final = false,
@@ -127,6 +133,11 @@ impl Held {
             "idrg_grouper_reedit" if self.inacbg.is_final => return no("E2102"),
             "idrg_grouper_reedit" if !self.idrg.is_final => return no("E2103"),
             "idrg_grouper_reedit" => (self.idrg.is_final, self.imported) = (false, false),
+            "sitb_validate" => {
+                self.registered = data["nomor_register_sitb"] == SITB;
+                let status = if self.registered { "VALID" } else { "INVALID" };
+                return done(json!({ "response": { "status": status, "detail": NAME } }));
+            }
             _ => return no("E2001"),
         }
         done(json!({}))
@@ -402,6 +413,30 @@ async fn an_eklaim_service_groups_finalises_and_opens_again() {
         eklaim.methods()[2..6],
         ["new_claim", "reedit_claim", "inacbg_grouper_reedit", "idrg_grouper_reedit"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_tuberculosis_is_final_once_eklaim_found_its_number_in_the_register() {
+    let eklaim = Eklaim::start().await;
+    let served = eklaim.beside(KEY).await;
+    let with = |number: &str| pb::ClaimData { sitb_number: number.into(), ..coding(day(0), "A15.0") };
+    let claim = visited(&served, "A15.0").await;
+    let without = group(&served, &claim).await.unwrap();
+    let refused = served.finalised(&without).await.unwrap_err();
+    assert_eq!(
+        (fact(&refused, "method"), fact(&refused, "error_no")),
+        ("claim_final".into(), "E2066".into())
+    );
+
+    let unknown = served.set(&without, with("TYPING-ERROR")).await.unwrap();
+    let rows = served.rows().await;
+    let refused = group(&served, &unknown).await.unwrap_err();
+    assert_eq!(reason(&refused), "SITB_NUMBER_UNKNOWN");
+    assert!(!format!("{refused:?}").contains(NAME));
+    assert_eq!(served.rows().await, rows, "a refusal writes nothing");
+    let known = served.set(&unknown, with(SITB)).await.unwrap();
+    let grouped = group(&served, &known).await.unwrap();
+    assert_eq!(served.finalised(&grouped).await.unwrap().state(), pb::ClaimState::Final);
 }
 
 #[tokio::test(flavor = "multi_thread")]
