@@ -44,6 +44,8 @@ const GREET: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A connection that lived shorter than this counts as a failure: it was opened and refused.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// An address that cannot be connected to for so long is told of.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
 /// How often names are looked up again; sooner when a connection ended, later by no more than that.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(500);
@@ -320,6 +322,21 @@ impl Shared {
     }
 }
 
+/// That an address cannot be connected to, and whether the log says so.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Outage {
+    /// After a failure: whether it is worth a line by now. While processes start or are replaced, it is none.
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let lasts = now.duration_since(*self.since.get_or_insert(now)) >= WORTH_A_LINE;
+        lasts && !std::mem::replace(&mut self.told, true)
+    }
+}
+
 /// Keeps one connection to one address.
 struct Keeper {
     shared: Arc<Shared>,
@@ -333,13 +350,14 @@ impl Keeper {
         let service = &*shared.service;
         let mut pauses = pauses();
         let mut failures: u32 = 0;
+        let mut out = Outage::default();
         loop {
             match self.open().await {
                 Ok((sender, driver)) => {
-                    if failures > 0 {
+                    let since = Instant::now();
+                    if std::mem::take(&mut out).told {
                         tracing::info!(service, %address, "connected again");
                     }
-                    let since = Instant::now();
                     let breaker = Arc::clone(&self.breaker);
                     // It passed a health check: what was before it is of no concern.
                     *breaker.lock().unwrap_or_else(PoisonError::into_inner) = Breaker::new(since);
@@ -353,7 +371,7 @@ impl Keeper {
                     tracing::debug!(service, %address, ?ended, "connection ended");
                 }
                 Err(error) => {
-                    if failures == 0 {
+                    if out.is_to_be_told(Instant::now()) {
                         tracing::warn!(service, %address, "cannot connect: {error:#}");
                     }
                     failures = failures.saturating_add(1);
@@ -405,5 +423,18 @@ impl Keeper {
             Err(status) if status.code() == tonic::Code::Unimplemented => Ok(()),
             Err(status) => anyhow::bail!("its health: {} {}", status.code(), status.message()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_once_when_it_lasts() {
+        let begun = Instant::now();
+        let mut out = Outage::default();
+        let told = [0, 400, 999, 1000, 1400].map(|ms| out.is_to_be_told(begun + Duration::from_millis(ms)));
+        assert_eq!(told, [false, false, false, true, false]);
     }
 }
