@@ -202,8 +202,8 @@ async fn a_batch_without_its_records_is_found_as_lost_and_refused() {
     mesh.end().await.unwrap();
 }
 
-/// What leaves the bank is booked on another account, so that each entry still balances; and in each line of a batch a
-/// rupiah is too much.
+/// What leaves the bank is booked on another account, so that each entry still balances; and in each line of a batch, and of
+/// a filing, a rupiah is too much.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_is_booked_otherwise_is_found_in_the_ledger() {
     let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
@@ -220,12 +220,14 @@ async fn a_payment_that_is_booked_otherwise_is_found_in_the_ledger() {
              new.amount_rupiah = new.amount_rupiah + 1;
              return new;
          end $$;
-         create trigger add before insert on payment_line for each row execute function add()",
+         create trigger add before insert on payment_line for each row execute function add();
+         create trigger add before insert on filing_claim for each row execute function add()",
     )
     .await;
     let summary =
         planted(&mut mesh, Work::Claims, &[Kind::ResetLink, Kind::KillProcess], 500..1_000, 2).await;
     assert!(summary.found(OTHER_LEDGER) > 0, "the bank holds another sum than was told");
     assert!(summary.found(UNRECONCILED) > 0, "a claim and its line differ");
+    assert!(summary.found(LOST) > 0, "the claims of a filing come to another sum than was told");
     mesh.end().await.unwrap();
 }

@@ -11,6 +11,8 @@ pub(crate) const CLINIC: &str = "INT";
 pub(crate) const CODER_NIK: &str = "3273014101900001";
 /// How many there are of each kind of facility.
 const FACILITIES: usize = 8;
+/// Hospitals beside those, each of which is one caller's alone: a collective filing must state exactly what is submitted.
+const FILING: usize = 4;
 
 /// The institutions that are no facilities.
 pub(crate) const MINISTRY: &str = "ministry:yankes";
@@ -30,8 +32,19 @@ impl Facility {
         (1..=FACILITIES).map(Self::Puskesmas).collect()
     }
 
+    /// The hospitals that every caller works at.
     pub(crate) fn hospitals() -> Vec<Self> {
         (1..=FACILITIES).map(Self::Hospital).collect()
+    }
+
+    /// The hospital that only the caller of this number works at.
+    pub(crate) fn of_caller(number: usize) -> Option<Self> {
+        (number < FILING).then_some(Self::Hospital(FACILITIES + 1 + number))
+    }
+
+    /// Every hospital.
+    pub(crate) fn all_hospitals() -> Vec<Self> {
+        Self::hospitals().into_iter().chain((0..FILING).filter_map(Self::of_caller)).collect()
     }
 
     pub(crate) fn code(self) -> String {
@@ -78,7 +91,7 @@ impl Facility {
 
 /// Every institution that calls.
 pub(crate) fn institutions() -> Vec<String> {
-    let facilities = Facility::puskesmas().into_iter().chain(Facility::hospitals()).map(Facility::caller);
+    let facilities = Facility::puskesmas().into_iter().chain(Facility::all_hospitals()).map(Facility::caller);
     let others = [MINISTRY, BPJS, DJSN].into_iter().chain(BANKS).map(str::to_owned);
     facilities.chain(others).collect()
 }

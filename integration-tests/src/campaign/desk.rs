@@ -132,6 +132,8 @@ written! {
         DecideDisputeRequest DecideDisputeResponse "DecideDispute";
     }
     claims "SettlementService" {
+        FileMonthRequest FileMonthResponse "FileMonth";
+        StateCompletenessRequest StateCompletenessResponse "StateCompleteness";
         OpenBatchRequest OpenBatchResponse "OpenBatch";
         PostClaimsRequest PostClaimsResponse "PostClaims";
         CloseBatchRequest CloseBatchResponse "CloseBatch";

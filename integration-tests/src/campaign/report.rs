@@ -89,6 +89,8 @@ impl fmt::Display for Summary {
         line(f, "claims submitted alone", &submitted)?;
         let disputes = format!("{}, {} decided", of("OpenDispute"), of("DecideDispute"));
         line(f, "disputes opened", &disputes)?;
+        let filings = format!("{}, {} statements on them", of("FileMonth"), of("StateCompleteness"));
+        line(f, "months filed", &filings)?;
         line(f, "claims paid", &format!("Rp{} in {}", money.claims_rupiah, money.claims))?;
         let batches = &money.batches;
         line(f, "batches paid", &format!("Rp{} in {}", batches.paid_rupiah, batches.paid))?;

@@ -18,8 +18,8 @@ pub(crate) struct Till<'a>(MutexGuard<'a, InOrder>);
 
 impl Tills {
     pub(crate) fn of_all() -> Self {
-        let tills = Facility::hospitals().into_iter().map(|hospital| (hospital, Mutex::new(InOrder(true))));
-        Self(Arc::new(tills.collect()))
+        let hospitals = Facility::all_hospitals().into_iter();
+        Self(Arc::new(hospitals.map(|hospital| (hospital, Mutex::new(InOrder(true)))).collect()))
     }
 
     /// Waits for the till of a hospital. None when a batch was left open: what there is to find is noted by whoever

@@ -17,8 +17,9 @@ use tonic::Code;
 
 /// How long a caller waits for an answer in these tests.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// Within this time all is well again.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// Within this time all is well again, also beside other work: far less than the system takes to give up a connection on
+/// which nothing arrives.
+const RECOVERY: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_is_unavailable_at_once_and_found_again() {

@@ -15,7 +15,7 @@ use crate::{
 
 /// A table whose rows are each the effect of one write: what it is of, its service, and the statement that reads the
 /// keys of its rows.
-const TABLES: [(&str, &str, &str); 16] = [
+const TABLES: [(&str, &str, &str); 18] = [
     ("family", "membership", "select family_id::text from family"),
     ("member", "membership", "select member_id::text from member"),
     ("posting", "membership", "select posting_id::text from contribution_posting"),
@@ -47,6 +47,17 @@ const TABLES: [(&str, &str, &str); 16] = [
         "select claim_id::text from payment_line join payment_batch using (batch_id) where single and paid_on is not null",
     ),
     ("recovery", "claims", "select recovery_id::text from recovery"),
+    (
+        "filing with its claims",
+        "claims",
+        "select filing_id || ' ' || count(*) || ' ' || sum(amount_rupiah) from filing join filing_claim using (filing_id)
+         group by filing_id",
+    ),
+    (
+        "statement on a filing",
+        "claims",
+        "select filing_id || ' ' || outcome from filing where outcome is not null",
+    ),
     ("facility", "accreditation", "select facility_code from facility"),
 ];
 
@@ -71,12 +82,20 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<Vec<
             }
         }
     }
+    let filed_twice: Vec<String> = sqlx::query_scalar(
+        "select claim_id::text from filing_claim join filing using (filing_id)
+         where outcome is distinct from 2 group by claim_id having count(*) > 1",
+    )
+    .fetch_all(mesh.database("claims"))
+    .await?;
+    doubled
+        .extend(filed_twice.into_iter().map(|claim| format!("claim {claim} is in two filings that stand")));
     Ok(vec![Check::of(LOST, lost), Check::of(DOUBLED, doubled)])
 }
 
 /// Whether what is recorded again, under another request_id but with the reference that it had, has no second effect.
 fn has_second_key(what: &str) -> bool {
-    matches!(what, "payment of a batch" | "recovery")
+    matches!(what, "payment of a batch" | "recovery" | "statement on a filing")
 }
 
 /// The keys of the rows that an acknowledged write has made in the table of this name.
@@ -118,6 +137,15 @@ fn keys(what: &str, entry: &Entry) -> Vec<String> {
             of::<claims::SettleClaimRequest>(entry, |answer| Some(answer.claim?.claim_id))
         }
         "recovery" => of::<claims::RecordRecoveryRequest>(entry, |answer| Some(answer.recovery?.recovery_id)),
+        "filing with its claims" => of::<claims::FileMonthRequest>(entry, |answer| {
+            let filing = answer.filing?;
+            Some(format!("{} {} {}", filing.filing_id, filing.claims, filing.claims_rupiah))
+        }),
+        "statement on a filing" => {
+            let stated =
+                entry.asked::<claims::StateCompletenessRequest>().filter(|_| entry.is_acknowledged());
+            stated.map(|asked| format!("{} {}", asked.filing_id, asked.completeness)).into_iter().collect()
+        }
         "facility" => {
             of::<accreditation::RegisterFacilityRequest>(entry, |a| Some(a.facility?.facility_code))
         }

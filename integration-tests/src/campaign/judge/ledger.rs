@@ -175,7 +175,7 @@ async fn unreconciled(mesh: &Mesh, journal: &Journal) -> anyhow::Result<Vec<Stri
     let first = today.yesterday()?;
     let mut client = SettlementServiceClient::new(mesh.channel(BPJS)?);
     let mut found = Vec::new();
-    for hospital in Facility::hospitals() {
+    for hospital in Facility::all_hospitals() {
         let code = hospital.code();
         let request = claims::ReconcileSettlementRequest {
             closed_from: first.to_string(),

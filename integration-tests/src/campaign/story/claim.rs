@@ -18,6 +18,8 @@ pub(super) const SERVICE: &str = "claims";
 pub(super) struct OpenClaim {
     pub(super) claim_id: String,
     pub(super) hospital: Facility,
+    /// What its package comes to.
+    pub(super) rupiah: i64,
     /// Which may be done once (policy/claims/dispute.toml).
     disputed: bool,
 }
@@ -46,7 +48,8 @@ impl Caller {
         let caller = hospital.caller();
         let request = claims::CreateClaimRequest { sep_number, ..claims::CreateClaimRequest::default() };
         let created = self.desk.write(&caller, request, |_| Vec::new()).await?;
-        let claim = OpenClaim { claim_id: given(created.claim)?.claim_id, hospital, disputed: false };
+        let mut claim =
+            OpenClaim { claim_id: given(created.claim)?.claim_id, hospital, rupiah: 0, disputed: false };
         let contradicts = self.desk.chance.random_bool(0.3);
         let request = claims::SetClaimDataRequest {
             claim_id: claim.claim_id.clone(),
@@ -59,7 +62,8 @@ impl Caller {
             ..claims::GroupClaimRequest::default()
         };
         let told = vec![claim.told::<claims::ClaimGrouped>()];
-        self.desk.write(&caller, request, |_| told).await?;
+        let grouped = self.desk.write(&caller, request, |_| told).await?;
+        claim.rupiah = given(given(grouped.claim)?.grouping)?.tariff_rupiah;
         let request = claims::FinaliseClaimRequest {
             claim_id: claim.claim_id.clone(),
             ..claims::FinaliseClaimRequest::default()
@@ -186,7 +190,7 @@ impl Caller {
     }
 }
 
-fn summary() -> Vec<claims::Document> {
+pub(super) fn summary() -> Vec<claims::Document> {
     vec![claims::Document {
         kind: claims::DocumentKind::MedicalSummary.into(),
         reference: "resume-medis-1".to_owned(),

@@ -17,7 +17,7 @@ const SERVICE: &str = "accreditation";
 impl Caller {
     /// Registers every facility and brings in the certificates of the hospitals.
     pub(crate) async fn set_up(&mut self) -> Result<(), Stopped> {
-        for facility in Facility::puskesmas().into_iter().chain(Facility::hospitals()) {
+        for facility in Facility::puskesmas().into_iter().chain(Facility::all_hospitals()) {
             let code = facility.code();
             let request = accreditation::RegisterFacilityRequest {
                 facility: Some(facility.entry()),

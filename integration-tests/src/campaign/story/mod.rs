@@ -4,6 +4,7 @@ mod claim;
 mod episode;
 mod facility;
 mod family;
+mod filing;
 mod month;
 mod settlement;
 mod visit;

@@ -1,4 +1,4 @@
-//! A hospital sends what it has at once, over one stream, and BPJS-K pays it in one batch.
+//! A hospital sends what it has at once, over one stream, some file it, and BPJS-K pays it in one batch.
 
 use jiff::civil::Date;
 use proto::claims::v1 as claims;
@@ -21,7 +21,11 @@ const MOST_CLAIMS: usize = 5;
 
 impl Caller {
     pub(crate) async fn month(&mut self) -> Result<(), Stopped> {
-        let hospital = *given(Facility::hospitals().choose(&mut self.desk.chance))?;
+        let own = Facility::of_caller(self.number).filter(|_| self.desk.chance.random_bool(0.5));
+        let hospital = match own {
+            Some(own) => own,
+            None => *given(Facility::hospitals().choose(&mut self.desk.chance))?,
+        };
         let day = self.today();
         let mut open = Vec::new();
         for _ in 0..self.desk.chance.random_range(2..=MOST_CLAIMS) {
@@ -43,8 +47,12 @@ impl Caller {
             }
             told
         });
+        let answers = answers.await?;
+        if own.is_some() {
+            self.filed(hospital, day, &open).await?;
+        }
         let mut payable = Vec::new();
-        for answer in answers.await? {
+        for answer in answers {
             let asked = answer.pending.as_ref().map(|pending| pending.round);
             let place = open.iter().position(|claim| claim.claim_id == answer.claim_id);
             let mut claim: OpenClaim = open.swap_remove(given(place)?);
