@@ -66,8 +66,13 @@ impl Seps {
         let patient = Patient { member_id: member, newborn_order: asked.newborn_order };
         let open =
             store::sep::open(&self.db.pool, patient, asked.facility.as_str(), day, &asked.clinic).await;
-        refusals.extend(open?.map(Refusal::Exists));
-        refusals.extend(self.judge_stays(&asked).await?);
+        let open = open?;
+        let stay = self.judge_stays(&asked).await?;
+        // Its own stay needs no telling beside the open SEP.
+        let stay =
+            stay.filter(|stay| !matches!(stay, Refusal::StayOpen(number) if open.as_ref() == Some(number)));
+        refusals.extend(open.map(Refusal::Exists));
+        refusals.extend(stay);
         refusals.extend(self.judge_visit(&asked).await?);
         if !refusals.is_empty() {
             return Err(Error::SepRefused(refusals));

@@ -63,17 +63,18 @@ pub async fn seen(connection: &mut PgConnection, claims: Vec<WithLetter>) -> Res
     let mut days: Vec<_> = asked().map(|claim| claim.service_date).collect();
     days.sort_unstable();
     days.dedup();
-    // Of identical bills twenty are enough, and of a doctor's visits a hundred, however many there are. That a claim was submitted is asked outside of its join: as
-    // a condition it has a plan that is made while few were read all that were, for each episode.
+    // Of identical bills twenty are enough, and of a doctor's visits a hundred, however many there are. That a claim was
+    // submitted is asked outside of its join: as a condition it has a plan that is made while few were read all that were, for
+    // each episode.
     let rows = sqlx::query_as!(
         Found,
         r#"select null::bigint as place, day,
                   array(select distinct on (a.kind) a.activation_id from rule_set_activation a
                         where a.effective_from <= day order by a.kind, a.activation_id desc) as activations,
                   null::text as edge, null::bytea as answer, null::bigint as identical_bills,
-                  null::bigint as doctor_visits, null::text as facility_code, null::text as clinic, null::smallint as care_type,
-                  null::date as service_date, null::boolean as emergency, null::smallint as newborn_order,
-                  null::bytea as data, null::bytea as grouping
+                  null::bigint as doctor_visits, null::text as facility_code, null::text as clinic,
+                  null::smallint as care_type, null::date as service_date, null::boolean as emergency,
+                  null::smallint as newborn_order, null::bytea as data, null::bytea as grouping
            from unnest($1::date[]) as day
            union all
            select w.place, null, null, null, null, null, (

@@ -44,7 +44,11 @@ async fn twins_get_seps_on_the_day_on_which_their_mother_was_admitted() {
     // One SEP and one bed for each of the three, here and elsewhere.
     for (newborn_order, sep) in (0..).zip(&lying) {
         let again = served.issue(admitted(&mother, newborn_order)).await.unwrap_err();
-        assert_eq!(fact(&again, "sep_number"), sep.sep_number, "{again:?}");
+        assert_eq!(
+            (reason(&again), fact(&again, "sep_number")),
+            ("SEP_EXISTS".into(), sep.sep_number.clone())
+        );
+        assert_eq!(fact(&again, "reasons"), "SEP_EXISTS", "its own stay is not told beside it");
         let planned = pb::IssueSepRequest {
             entry: pb::Entry::Referral.into(),
             referral_number: "0301U0011126P000001".into(),
