@@ -159,8 +159,11 @@ impl EklaimGrouper {
         }
         let data = json!({ "nomor_sep": asked.row.sep_number, "nomor_register_sitb": number });
         let answer = self.ask("sitb_validate", json!({}), data, &[]).await?;
-        let known = answer.is_some_and(|answer| answer["response"]["status"] == "VALID");
-        if known { Ok(()) } else { Err(Error::SitbNumberUnknown) }
+        match answer.as_ref().and_then(|answer| answer["response"]["status"].as_str()) {
+            Some("VALID") => Ok(()),
+            Some(_) => Err(Error::SitbNumberUnknown),
+            None => Err(unreadable()),
+        }
     }
 
     /// Sets the codes of a track.
@@ -199,9 +202,9 @@ const IDRG: Track = Track { name: "idrg", diagnoses: "idrg_diagnosa_set", proced
 const INACBG: Track =
     Track { name: "inacbg", diagnoses: "inacbg_diagnosa_set", procedures: "inacbg_procedure_set" };
 
-/// An answer of the grouper that lacks what it must have.
+/// An answer that lacks what it must have.
 fn unreadable() -> Error {
-    tracing::warn!(what = "a grouping that cannot be read", "e-Klaim was asked in vain");
+    tracing::warn!(what = "an answer that lacks what it must have", "e-Klaim was asked in vain");
     Problem::unavailable(NAME).into()
 }
 

@@ -178,6 +178,12 @@ fn a_mistake_names_file_line_rule_and_what_is_wrong() {
     for (from, to, line, told) in [
         ("kind = \"edits\"", "kind = \"edit\"", 1, "unknown variant"),
         ("version = \"t.1\"", "version = \"T 1\"", 2, "version: 1 to 60"),
+        (
+            "source = \"a test\"",
+            "source = \"a test\"\nholidays = [\"2026-01-02\", \"2026-01-01\"]",
+            4,
+            "holidays: each day once",
+        ),
         ("source = \"a test\"\n", "", 6, "rule a-rule: source: must say"),
         ("embedded-on = \"2026-01-01\"\n", "", 6, "rule a-rule: embedded-on: is missing"),
         ("\"2026-01-01\"", "\"2026-13-01\"", 4, "month"),

@@ -17,6 +17,8 @@ const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdde
 const OTHER_KEY: &str = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// A number that the register SITB knows.
 const SITB: &str = "SITB-2026-000001";
+/// A number of which e-Klaim says nothing.
+const SILENT: &str = "SITB-2026-000002";
 /// Stands in refusals of e-Klaim, and must not come out of them.
 const NAME: &str = "PASIEN RAHASIA";
 
@@ -135,6 +137,9 @@ impl Held {
             "idrg_grouper_reedit" => (self.idrg.is_final, self.imported) = (false, false),
             "sitb_validate" => {
                 self.registered = data["nomor_register_sitb"] == SITB;
+                if data["nomor_register_sitb"] == SILENT {
+                    return done(json!({ "response": { "detail": NAME } }));
+                }
                 let status = if self.registered { "VALID" } else { "INVALID" };
                 return done(json!({ "response": { "status": status, "detail": NAME } }));
             }
@@ -434,7 +439,10 @@ async fn a_claim_of_tuberculosis_is_final_once_eklaim_found_its_number_in_the_re
     assert_eq!(reason(&refused), "SITB_NUMBER_UNKNOWN");
     assert!(!format!("{refused:?}").contains(NAME));
     assert_eq!(served.rows().await, rows, "a refusal writes nothing");
-    let known = served.set(&unknown, with(SITB)).await.unwrap();
+    let silent = served.set(&unknown, with(SILENT)).await.unwrap();
+    let refused = group(&served, &silent).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "nothing is concluded from it: {refused:?}");
+    let known = served.set(&silent, with(SITB)).await.unwrap();
     let grouped = group(&served, &known).await.unwrap();
     assert_eq!(served.finalised(&grouped).await.unwrap().state(), pb::ClaimState::Final);
 }

@@ -187,6 +187,8 @@ async fn where_a_clinic_asks_for_a_fingerprint_there_is_one_or_an_approval() {
     let refused = issue(&served, &wish).await.unwrap_err();
     assert_eq!(reason(&refused), "FINGERPRINT_REQUIRED");
     assert_eq!(fact(&refused, "FINGERPRINT_REQUIRED"), "no fingerprint, no approval was asked for");
+    // The finger would be the mother's.
+    issue(&served, &pb::IssueSepRequest { newborn_order: 1, ..dialysis() }).await.unwrap();
     let record = pb::RecordFingerprintRequest {
         request_id: key(),
         member_id: wish.member_id.clone(),
