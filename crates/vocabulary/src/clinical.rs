@@ -102,6 +102,34 @@ impl Icd9Procedure {
 
 word!(shown Icd9Procedure);
 
+/// A drug by ATC (WHO): a substance (`J01CA04`), or the chemical subgroup where ATC names no substance (`A07CA`). Small
+/// letters are read as capitals. What a person takes is health data: masked in `Debug`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AtcCode(String);
+
+impl AtcCode {
+    /// Reads a code. Whether the classification knows it is a question for the reference data.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let well_formed = matches!(text.len(), 5 | 7)
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                0 | 3 | 4 => byte.is_ascii_alphabetic(),
+                _ => byte.is_ascii_digit(),
+            });
+        if well_formed {
+            Ok(Self(text.to_ascii_uppercase()))
+        } else {
+            Err(Malformed::new("an ATC code of a substance or its subgroup (J01CA04, A07CA)"))
+        }
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+word!(masked AtcCode);
+
 /// An INA-CBG, `X-c-nn-s`: case-mix main group (one or two letters), case type, number, severity (`0` out-patient,
 /// `I` to `III` in-patient, `X` ungroupable), as in `K-1-14-III`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -265,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn drugs() {
+        assert_eq!(AtcCode::parse("j01ca04").unwrap().as_str(), "J01CA04");
+        assert_eq!(format!("{:?}", AtcCode::parse("A07CA").unwrap()), "AtcCode(***)");
+        for wrong in ["", "J", "J01", "J01C", "J01CA0", "J01CA045", "101CA04", "J01C104", "J01CAX4", "J01Cé4"]
+        {
+            assert!(AtcCode::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn procedures_groups_and_clinics() {
         for code in ["39.95", "74.1", "47"] {
             assert!(Icd9Procedure::parse(code).is_ok(), "{code}");
@@ -295,7 +333,8 @@ mod tests {
 
         #[test]
         fn anything_is_survived(text in "\\PC{0,12}") {
-            let _ = (Icd10::parse(&text), Icd9Procedure::parse(&text), Cbg::parse(&text), Poli::parse(&text));
+            let _ = (Icd10::parse(&text), Icd9Procedure::parse(&text), AtcCode::parse(&text));
+            let _ = (Cbg::parse(&text), Poli::parse(&text));
         }
     }
 }

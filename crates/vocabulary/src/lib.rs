@@ -20,7 +20,7 @@ mod region;
 mod text;
 mod word;
 
-pub use clinical::{Cbg, Icd9Procedure, Icd10, Poli};
+pub use clinical::{AtcCode, Cbg, Icd9Procedure, Icd10, Poli};
 pub use date::{date, month};
 pub use document_number::{
     ControlLetterNumber, DocumentNumber, FollowUpNumber, ReferralNumber, SepNumber, VisitNumber,

@@ -51,6 +51,8 @@ impl Run<'_> {
                 Ok(())
             };
             self.report.step(BPJS, "claim pending: its codes contradict each other", &[], pends).await?;
+            let title = "a tracer of first-level care is told by what P-Care measured";
+            self.report.step(&hospital, title, &[Edge::PcareVklaim], traced(desks, &claim_id)).await?;
         } else {
             self.claimed_twice(&patient.sep_number, &claim_id).await?;
             self.report.step(BPJS, "claim verified, approved, paid", &[], settle(desks, &claim_id)).await?;
@@ -134,6 +136,16 @@ async fn group_and_submit(desks: &Desks, claim_id: &str) -> anyhow::Result<claim
     hospital.finalise_claim(request).await?;
     let request = claims::SubmitClaimRequest { request_id: key(), claim_id };
     Ok(given(hospital.submit_claim(request).await?.into_inner().claim)?.state())
+}
+
+/// The blood pressure of the visit came with the referral: it was not under control.
+async fn traced(desks: &Desks, claim_id: &str) -> anyhow::Result<()> {
+    let request = claims::ValidateClaimRequest { claim_id: claim_id.to_owned() };
+    let told = desks.rules(&HOSPITAL.caller())?.validate_claim(request).await?.into_inner().tracers;
+    let said = told.iter().find(|said| said.rule_id == "fktp-hypertension-controlled");
+    let outcome = given(said)?.outcome();
+    ensure!(outcome == claims::TracerOutcome::Unmet, "the tracer is {}", outcome.as_str_name());
+    Ok(())
 }
 
 async fn settle(desks: &Desks, claim_id: &str) -> anyhow::Result<()> {

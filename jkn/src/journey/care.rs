@@ -222,6 +222,23 @@ pub(super) async fn visit(desks: &Desks, member_id: &str, date: &str) -> anyhow:
         vital_signs: Some(vital_signs),
     })
     .await?;
+    let laboratory_results = primary_care::LaboratoryResults {
+        random_glucose_mg_dl: Some(116),
+        ..primary_care::LaboratoryResults::default()
+    };
+    fktp.record_laboratory_results(primary_care::RecordLaboratoryResultsRequest {
+        request_id: key(),
+        visit_number: visit_number.clone(),
+        laboratory_results: Some(laboratory_results),
+    })
+    .await?;
+    // Isosorbide dinitrate, to be taken when it hurts.
+    fktp.record_drugs(primary_care::RecordDrugsRequest {
+        request_id: key(),
+        visit_number: visit_number.clone(),
+        drugs: vec![primary_care::Drug { atc_code: "C01DA08".to_owned(), quantity: 10 }],
+    })
+    .await?;
     fktp.record_diagnoses(primary_care::RecordDiagnosesRequest {
         request_id: key(),
         visit_number: visit_number.clone(),

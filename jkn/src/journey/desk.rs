@@ -11,7 +11,7 @@ use proto::{
     },
     claims::v1::{
         claim_service_client::ClaimServiceClient, coder_service_client::CoderServiceClient,
-        sep_service_client::SepServiceClient,
+        rule_service_client::RuleServiceClient, sep_service_client::SepServiceClient,
     },
     membership::v1::membership_service_client::MembershipServiceClient,
     primary_care::v1::primary_care_service_client::PrimaryCareServiceClient,
@@ -101,6 +101,10 @@ impl Desks {
 
     pub(super) fn claims(&self, caller: &str) -> anyhow::Result<ClaimServiceClient<Line>> {
         Ok(ClaimServiceClient::new(self.line(caller)?))
+    }
+
+    pub(super) fn rules(&self, caller: &str) -> anyhow::Result<RuleServiceClient<Line>> {
+        Ok(RuleServiceClient::new(self.line(caller)?))
     }
 
     pub(super) fn coders(&self, caller: &str) -> anyhow::Result<CoderServiceClient<Line>> {

@@ -20,7 +20,7 @@ impl CodeRange {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let (from, to) = text.split_once('-').unwrap_or((text, text));
         let is_code = |code: &str| {
-            (2..=6).contains(&code.len())
+            (2..=7).contains(&code.len())
                 && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase() || b == b'.')
         };
         if is_code(from) && is_code(to) && from <= to {

@@ -132,8 +132,14 @@ pub enum Need {
     Standing = 1,
     /// The answer of the referral service for the SEP.
     Referral = 2,
-    /// The record of the first-level facility.
+    /// The record of the first-level facilities.
     PcareRecord = 3,
+    /// A blood pressure in it.
+    PcarePressure = 4,
+    /// A fasting glucose in it.
+    PcareFastingGlucose = 5,
+    /// A drug against tuberculosis in it.
+    PcareTbDrugs = 6,
 }
 
 /// A text in both languages.
@@ -230,10 +236,16 @@ impl Rule {
             Ok(false) => return Outcome::NotApplicable,
             Err(_) => return Outcome::Failed,
         }
+        let pcare = facts.pcare.as_ref();
         let at_hand = |need: &Need| match need {
             Need::Standing => facts.standing.is_some(),
             Need::Referral => facts.referral.is_some(),
-            Need::PcareRecord => facts.pcare.is_some(),
+            Need::PcareRecord => pcare.is_some(),
+            Need::PcarePressure => {
+                pcare.is_some_and(|record| record.systolic.is_some() && record.diastolic.is_some())
+            }
+            Need::PcareFastingGlucose => pcare.is_some_and(|record| record.fasting_glucose_mg.is_some()),
+            Need::PcareTbDrugs => pcare.is_some_and(|record| !record.tb_drugs.is_empty()),
         };
         if !self.needs.iter().all(at_hand) {
             return Outcome::NotAssessable;

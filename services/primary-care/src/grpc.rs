@@ -1,5 +1,6 @@
 //! The contract `jkn.primary_care.v1`: parse, call, map.
 
+mod examine;
 mod refer;
 mod wire;
 
@@ -17,11 +18,13 @@ use proto::{
     referral::v1::referral_service_client::ReferralServiceClient,
 };
 use tonic::{Request, Response, Status};
-use vocabulary::{CardNumber, FacilityCode, Icd10, MemberId, RegionCode, VisitNumber};
+use vocabulary::{CardNumber, FacilityCode, MemberId, RegionCode, VisitNumber};
 
 use crate::{
-    diagnosis::{Diagnoses, MOST, NonSpecialist},
+    diagnosis::NonSpecialist,
     error::Error,
+    laboratory::LaboratoryResults,
+    record::RecordPolicy,
     store::{self, Wanted},
     visit::{self, Evidence, Ground, State, Visit, VisitPolicy},
     vital_signs::VitalSigns,
@@ -35,6 +38,7 @@ pub(crate) struct PrimaryCare {
     pub(crate) referral: ReferralServiceClient<Upstream>,
     pub(crate) visits: Arc<Dated<VisitPolicy>>,
     pub(crate) non_specialist: Arc<Dated<NonSpecialist>>,
+    pub(crate) records: Arc<Dated<RecordPolicy>>,
 }
 
 /// Keeps what a transaction began with, or answers what was answered before.
@@ -163,7 +167,9 @@ impl PrimaryCareService for PrimaryCare {
             complaint,
             evidence,
             vital_signs: VitalSigns::default(),
+            laboratory: LaboratoryResults::default(),
             diagnoses: None,
+            drugs: Vec::new(),
             discharge: None,
             cancel_note: String::new(),
             pending: None,
@@ -188,23 +194,15 @@ impl PrimaryCareService for PrimaryCare {
         request: Request<pb::RecordVitalSignsRequest>,
     ) -> Result<Response<pb::RecordVitalSignsResponse>, Status> {
         let (call, message) = chassis::call::accept(request)?;
-        let mut fields = Fields::new();
-        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
-        let number = fields.parse("visit_number", VisitNumber::parse(&message.visit_number));
-        let vital_signs = wire::vital_signs(&mut fields, message.vital_signs);
-        let (Some(request_id), Some(number)) = (request_id, number) else { return Err(fields.into()) };
-        fields.finish()?;
+        self.vital_signs(&call, &message).await.map(Response::new)
+    }
 
-        let mut write = begin!(Mutation::new(&call, &message, request_id), &self.db);
-        let mut visit = own(&call, store::lock_visit(write.connection(), &number).await?)?;
-        let before = visit.state;
-        visit.state = visit.progress().examine().map_err(Error::from)?;
-        visit.vital_signs = vital_signs;
-        store::update_vital_signs(write.connection(), &visit).await?;
-        examined(&call, &mut write, before, &visit).await?;
-        Ok(Response::new(
-            write.commit(pb::RecordVitalSignsResponse { visit: Some(wire::of_visit(&visit)) }).await?,
-        ))
+    async fn record_laboratory_results(
+        &self,
+        request: Request<pb::RecordLaboratoryResultsRequest>,
+    ) -> Result<Response<pb::RecordLaboratoryResultsResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        self.laboratory_results(&call, &message).await.map(Response::new)
     }
 
     async fn record_diagnoses(
@@ -212,37 +210,15 @@ impl PrimaryCareService for PrimaryCare {
         request: Request<pb::RecordDiagnosesRequest>,
     ) -> Result<Response<pb::RecordDiagnosesResponse>, Status> {
         let (call, message) = chassis::call::accept(request)?;
-        let mut fields = Fields::new();
-        let request_id = fields.parse("request_id", RequestId::parse(&message.request_id));
-        let number = fields.parse("visit_number", VisitNumber::parse(&message.visit_number));
-        // One more than is allowed is read, so that a huge list costs nothing and is still refused by its number.
-        let codes: Vec<_> = message
-            .diagnosis_codes
-            .iter()
-            .take(MOST + 1)
-            .enumerate()
-            .filter_map(|(i, code)| fields.parse(format!("diagnosis_codes[{i}]"), Icd10::parse(code)))
-            .collect();
-        let diagnoses = if codes.len() == message.diagnosis_codes.len().min(MOST + 1) {
-            fields.parse("diagnosis_codes", Diagnoses::new(codes))
-        } else {
-            None
-        };
-        let (Some(request_id), Some(number), Some(diagnoses)) = (request_id, number, diagnoses) else {
-            return Err(fields.into());
-        };
-        fields.finish()?;
+        self.diagnoses(&call, &message).await.map(Response::new)
+    }
 
-        let mut write = begin!(Mutation::new(&call, &message, request_id), &self.db);
-        let mut visit = own(&call, store::lock_visit(write.connection(), &number).await?)?;
-        let before = visit.state;
-        visit.state = visit.progress().examine().map_err(Error::from)?;
-        visit.diagnoses = Some(diagnoses);
-        store::update_diagnoses(write.connection(), &visit).await?;
-        examined(&call, &mut write, before, &visit).await?;
-        Ok(Response::new(
-            write.commit(pb::RecordDiagnosesResponse { visit: Some(wire::of_visit(&visit)) }).await?,
-        ))
+    async fn record_drugs(
+        &self,
+        request: Request<pb::RecordDrugsRequest>,
+    ) -> Result<Response<pb::RecordDrugsResponse>, Status> {
+        let (call, message) = chassis::call::accept(request)?;
+        self.drugs(&call, &message).await.map(Response::new)
     }
 
     async fn discharge_visit(
@@ -434,19 +410,4 @@ impl PrimaryCare {
         };
         Ok((MemberId::parse(&answer.member_id).map_err(|_| unusable())?, evidence))
     }
-}
-
-/// Tells that a visit counts as a contact from now on, the first time something is recorded.
-async fn examined(
-    call: &Call,
-    write: &mut chassis::Write,
-    before: State,
-    visit: &Visit,
-) -> Result<(), Error> {
-    if before == State::Registered {
-        let examined =
-            event!(VisitExamined, visit, examined_at: Some(chassis::time::to_proto(call.received_at)));
-        write.emit(visit.number.as_str(), &examined).await?;
-    }
-    Ok(())
 }

@@ -5,13 +5,17 @@
 //! nor what a hospital does.
 //!
 //! - [`visit`]: when a visit may be entered, where a member may be seen, how a visit goes on
-//! - [`vital_signs`], [`diagnosis`]: what was measured and found; [`referral`]: when a TACC reason is needed
+//! - [`vital_signs`], [`laboratory`], [`diagnosis`], [`drug`]: what was measured, tested, found and handed out
+//! - [`referral`]: when a TACC reason is needed; [`record`]: what a referral carries of the patient's visits
 
 mod code;
 pub mod config;
 pub mod diagnosis;
+pub mod drug;
 mod error;
 mod grpc;
+pub mod laboratory;
+pub mod record;
 pub mod referral;
 mod store;
 pub mod visit;
@@ -47,12 +51,15 @@ impl chassis::Service for PrimaryCare {
             "primary-care/non-specialist.toml",
             include_str!("../../../policy/primary-care/non-specialist.toml"),
         )?;
+        let records = start
+            .policy("primary-care/record.toml", include_str!("../../../policy/primary-care/record.toml"))?;
         let served = grpc::PrimaryCare {
             db: start.db()?.clone(),
             membership: MembershipServiceClient::new(start.upstream("membership")?),
             referral: ReferralServiceClient::new(start.upstream("referral")?),
             visits: Arc::new(visits),
             non_specialist: Arc::new(non_specialist),
+            records: Arc::new(records),
         };
         Ok(Parts::new().serve(PrimaryCareServiceServer::new(served)))
     }

@@ -5,16 +5,21 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 use vocabulary::{
-    DocumentNumber, FacilityCode, Icd10, MemberId, Poli, ReferralNumber, RegionCode, VisitNumber,
+    AtcCode, DocumentNumber, FacilityCode, Icd10, MemberId, Poli, ReferralNumber, RegionCode, VisitNumber,
 };
 
 use crate::{
     diagnosis::Diagnoses,
+    drug::Drug,
     error::Error,
+    laboratory::LaboratoryResults,
     referral::{Tacc, TaccReason},
     visit::{Discharge, Evidence, Kind, Pending, Referred, State, Visit},
     vital_signs::{Consciousness, VitalSigns},
 };
+
+/// Most contacts of a member that are looked at for a referral.
+const MOST_CONTACTS: i64 = 500;
 
 struct Row {
     visit_number: String,
@@ -40,7 +45,14 @@ struct Row {
     height_millimetres: Option<i32>,
     waist_millimetres: Option<i32>,
     consciousness: Option<String>,
+    fasting_glucose_mg_dl: Option<i32>,
+    random_glucose_mg_dl: Option<i32>,
+    postprandial_glucose_mg_dl: Option<i32>,
+    hba1c_permille: Option<i32>,
+    haemoglobin_decigrams_dl: Option<i32>,
     diagnosis_codes: Vec<String>,
+    drug_atc_codes: Vec<String>,
+    drug_quantities: Vec<i32>,
     discharge_status: Option<String>,
     discharge_date: Option<jiff_sqlx::Date>,
     cancel_note: String,
@@ -64,7 +76,9 @@ macro_rules! visits {
                     eligibility_answer_id, eligibility_answered_at, segment, registered_fktp_code, region_code,
                     systolic_mmhg, diastolic_mmhg, heart_rate, respiratory_rate, temperature_decicelsius,
                     weight_grams, height_millimetres, waist_millimetres, consciousness,
-                    diagnosis_codes, discharge_status, discharge_date, cancel_note, pending_request_id, pending_request,
+                    fasting_glucose_mg_dl, random_glucose_mg_dl, postprandial_glucose_mg_dl, hba1c_permille,
+                    haemoglobin_decigrams_dl, diagnosis_codes, drug_atc_codes, drug_quantities,
+                    discharge_status, discharge_date, cancel_note, pending_request_id, pending_request,
                     referral_number, destination_facility_code, poli_code, non_specialist, tacc, tacc_note
              from visit " + $rest
             $(, $argument)*
@@ -89,6 +103,10 @@ impl Row {
             None => None,
             Some(code) => Some(read(Consciousness::of_code(code), "consciousness")?),
         };
+        let drugs = self.drug_atc_codes.iter().zip(self.drug_quantities).map(|(code, quantity)| {
+            Ok(Drug { code: read(AtcCode::parse(code).ok(), "drug_atc_codes")?, quantity })
+        });
+        let drugs = drugs.collect::<Result<_, Error>>()?;
         let discharge = match (self.discharge_status.as_deref(), self.discharge_date) {
             (Some(status), Some(date)) => {
                 Some((read(Discharge::of_code(status), "discharge_status")?, date.to_jiff()))
@@ -148,7 +166,15 @@ impl Row {
                 waist_millimetres: self.waist_millimetres,
                 consciousness,
             },
+            laboratory: LaboratoryResults {
+                fasting_glucose_mg_dl: self.fasting_glucose_mg_dl,
+                random_glucose_mg_dl: self.random_glucose_mg_dl,
+                postprandial_glucose_mg_dl: self.postprandial_glucose_mg_dl,
+                hba1c_permille: self.hba1c_permille,
+                haemoglobin_decigrams_dl: self.haemoglobin_decigrams_dl,
+            },
             diagnoses,
+            drugs,
             discharge,
             cancel_note: self.cancel_note,
             pending: self
@@ -209,6 +235,28 @@ pub(crate) async fn visits(pool: &PgPool, wanted: Wanted<'_>) -> Result<Vec<Visi
         wanted.most,
     )
     .fetch_all(pool)
+    .await?
+    .into_iter()
+    .map(Row::visit)
+    .collect()
+}
+
+/// The contacts of a member with first-level facilities between two days, the latest first; at most `MOST_CONTACTS`.
+pub(crate) async fn contacts(
+    connection: &mut PgConnection,
+    member: MemberId,
+    from: Date,
+    to: Date,
+) -> Result<Vec<Visit>, Error> {
+    visits!(
+        "where member_id = $1 and visit_date between $2 and $3 and state in ('examined', 'discharged', 'referred')
+         order by visit_date desc, registered_at desc limit $4",
+        member.uuid(),
+        from.to_sqlx() as jiff_sqlx::Date,
+        to.to_sqlx() as jiff_sqlx::Date,
+        MOST_CONTACTS,
+    )
+    .fetch_all(connection)
     .await?
     .into_iter()
     .map(Row::visit)
@@ -307,12 +355,20 @@ pub(crate) async fn insert(connection: &mut PgConnection, visit: &Visit) -> Resu
     Ok(())
 }
 
-pub(crate) async fn update_vital_signs(connection: &mut PgConnection, visit: &Visit) -> Result<(), Error> {
+/// Writes what was recorded of an open visit.
+pub(crate) async fn update_examination(connection: &mut PgConnection, visit: &Visit) -> Result<(), Error> {
     let signs = &visit.vital_signs;
+    let laboratory = &visit.laboratory;
+    let diagnoses: Vec<String> =
+        visit.diagnoses.iter().flat_map(Diagnoses::codes).map(|code| code.as_str().to_owned()).collect();
+    let (drugs, quantities): (Vec<String>, Vec<i32>) =
+        visit.drugs.iter().map(|drug| (drug.code.as_str().to_owned(), drug.quantity)).unzip();
     sqlx::query!(
         "update visit set state = $2, systolic_mmhg = $3, diastolic_mmhg = $4, heart_rate = $5, respiratory_rate = $6,
                           temperature_decicelsius = $7, weight_grams = $8, height_millimetres = $9, waist_millimetres = $10,
-                          consciousness = $11
+                          consciousness = $11, fasting_glucose_mg_dl = $12, random_glucose_mg_dl = $13,
+                          postprandial_glucose_mg_dl = $14, hba1c_permille = $15, haemoglobin_decigrams_dl = $16,
+                          diagnosis_codes = $17, drug_atc_codes = $18, drug_quantities = $19
          where visit_number = $1",
         visit.number.as_str(),
         visit.state.code(),
@@ -325,20 +381,14 @@ pub(crate) async fn update_vital_signs(connection: &mut PgConnection, visit: &Vi
         signs.height_millimetres,
         signs.waist_millimetres,
         signs.consciousness.map(Consciousness::code),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-pub(crate) async fn update_diagnoses(connection: &mut PgConnection, visit: &Visit) -> Result<(), Error> {
-    let codes: Vec<String> =
-        visit.diagnoses.iter().flat_map(Diagnoses::codes).map(|code| code.as_str().to_owned()).collect();
-    sqlx::query!(
-        "update visit set state = $2, diagnosis_codes = $3 where visit_number = $1",
-        visit.number.as_str(),
-        visit.state.code(),
-        &codes,
+        laboratory.fasting_glucose_mg_dl,
+        laboratory.random_glucose_mg_dl,
+        laboratory.postprandial_glucose_mg_dl,
+        laboratory.hba1c_permille,
+        laboratory.haemoglobin_decigrams_dl,
+        &diagnoses,
+        &drugs,
+        &quantities,
     )
     .execute(connection)
     .await?;

@@ -5,7 +5,10 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use serde::Deserialize;
 use vocabulary::{FacilityCode, MemberId, Poli, ReferralNumber, RegionCode, VisitNumber};
 
-use crate::{code::coded, diagnosis::Diagnoses, referral::Tacc, vital_signs::VitalSigns};
+use crate::{
+    code::coded, diagnosis::Diagnoses, drug::Drug, laboratory::LaboratoryResults, referral::Tacc,
+    vital_signs::VitalSigns,
+};
 
 coded! {
     /// Why the member came.
@@ -306,8 +309,12 @@ pub struct Visit {
     pub evidence: Evidence,
     /// What was measured.
     pub vital_signs: VitalSigns,
+    /// What the laboratory found.
+    pub laboratory: LaboratoryResults,
     /// What was found.
     pub diagnoses: Option<Diagnoses>,
+    /// What was handed out.
+    pub drugs: Vec<Drug>,
     /// How and when it ended.
     pub discharge: Option<(Discharge, Date)>,
     /// Why it was cancelled; empty when it was not.

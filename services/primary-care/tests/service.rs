@@ -28,6 +28,16 @@ fn vital_signs(visit: &pb::Visit) -> pb::RecordVitalSignsRequest {
     }
 }
 
+fn drugs(visit: &pb::Visit, drugs: &[(&str, i32)]) -> pb::RecordDrugsRequest {
+    let drug =
+        |(code, quantity): &(&str, i32)| pb::Drug { atc_code: (*code).to_owned(), quantity: *quantity };
+    pb::RecordDrugsRequest {
+        request_id: key(),
+        visit_number: visit.visit_number.clone(),
+        drugs: drugs.iter().map(drug).collect(),
+    }
+}
+
 fn discharge(visit: &pb::Visit) -> pb::DischargeVisitRequest {
     pb::DischargeVisitRequest {
         request_id: key(),
@@ -310,6 +320,81 @@ async fn a_referral_whose_answer_was_lost_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_referral_carries_what_was_recorded_of_the_patient() {
+    let served = Served::start().await;
+    let patient = member();
+    let at = async |ago: i64, code: &str| {
+        let visit =
+            registered(&served, pb::RegisterVisitRequest { visit_date: day(-ago), ..wish(&patient) }).await;
+        diagnosed(&served, &visit, &[code]).await;
+        visit
+    };
+    let contact = at(60, "Z34.9").await;
+    served.fktp().record_vital_signs(vital_signs(&contact)).await.unwrap();
+    served.fktp().record_drugs(drugs(&contact, &[("B03AD03", 30)])).await.unwrap();
+    served.fktp().discharge_visit(discharge(&contact)).await.unwrap();
+    let cancelled = at(50, "Z34.9").await;
+    let cancel = pb::CancelVisitRequest {
+        request_id: key(),
+        visit_number: cancelled.visit_number,
+        cancel_note: "another patient".to_owned(),
+    };
+    served.fktp().cancel_visit(cancel).await.unwrap();
+    at(20, "Z35.9").await;
+    let visit = at(0, "O14.1").await;
+    let laboratory = pb::LaboratoryResults {
+        fasting_glucose_mg_dl: Some(98),
+        haemoglobin_decigrams_dl: Some(104),
+        ..pb::LaboratoryResults::default()
+    };
+    let request = pb::RecordLaboratoryResultsRequest {
+        request_id: key(),
+        visit_number: visit.visit_number.clone(),
+        laboratory_results: Some(laboratory),
+    };
+    served.fktp().record_laboratory_results(request).await.unwrap();
+    served.fktp().record_drugs(drugs(&visit, &[("C02AB01", 10), ("A12AA04", 30)])).await.unwrap();
+    let corrected = served.fktp().record_drugs(drugs(&visit, &[("c02ab01", 9)])).await.unwrap();
+    let corrected = corrected.into_inner().visit.unwrap();
+    assert_eq!(corrected.drugs, [pb::Drug { atc_code: "C02AB01".to_owned(), quantity: 9 }]);
+    assert_eq!(
+        (corrected.laboratory_results, corrected.diagnosis_codes),
+        (Some(laboratory), vec!["O14.1".to_owned()])
+    );
+
+    served.set(|known| known.mood = Mood::CreatesAndIsCutOff);
+    let order = order(&visit);
+    served.fktp().refer_visit(order.clone()).await.unwrap_err();
+    // A visit that is entered meanwhile is not in the referral that may have been written.
+    let late = at(5, "Z34.9").await;
+    served.fktp().record_vital_signs(vital_signs(&late)).await.unwrap();
+    served.set(|known| known.mood = Mood::Creates);
+    served.fktp().refer_visit(order).await.unwrap();
+    let created = served.neighbours.lock().unwrap().created.clone();
+    let (asked, _) = created.into_values().next().unwrap();
+    let told = asked.first_level_record.unwrap();
+    let expected = referral::FirstLevelRecord {
+        from_date: day(-366),
+        diagnosis_codes: vec!["O14.1".to_owned()],
+        drug_atc_codes: vec!["C02AB01".to_owned()],
+        tacc: referral::Tacc::Unspecified.into(),
+        blood_pressure: Some(referral::BloodPressure {
+            taken_on: day(-60),
+            systolic_mmhg: 130,
+            diastolic_mmhg: 85,
+        }),
+        glucose_tested_on: day(0),
+        fasting_glucose_mg_dl: Some(98),
+        antenatal_contacts: 2,
+        antenatal_contacts_with_pressure: 1,
+        haemoglobin_tested: true,
+        iron_tablets: 30,
+        tuberculosis_atc_codes: Vec::new(),
+    };
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn contacts_count_persons_and_referrals_their_diagnoses() {
     let served = Served::start().await;
     let (often, well, traveller) = (member(), member(), member());
@@ -403,6 +488,31 @@ async fn hostile_input_names_every_wrong_field_and_writes_nothing() {
         diagnosis_codes: vec!["A09".to_owned(); 100_000],
     };
     assert_eq!(wrong_fields(&served.fktp().record_diagnoses(codes).await.unwrap_err()), ["diagnosis_codes"]);
+    let too_many = drugs(&visit, &[("A09", 0); 50_000]);
+    let refused = served.fktp().record_drugs(too_many).await.unwrap_err();
+    let wrong = wrong_fields(&refused);
+    assert_eq!(
+        (wrong.len(), wrong[0].as_str(), wrong[1].as_str()),
+        (42, "drugs[0].atc_code", "drugs[0].quantity")
+    );
+    let twice = drugs(&visit, &[("J01CA04", 10), ("J01CA04", 1)]);
+    assert_eq!(wrong_fields(&served.fktp().record_drugs(twice).await.unwrap_err()), ["drugs"]);
+    let units = pb::LaboratoryResults {
+        hba1c_permille: Some(7),
+        random_glucose_mg_dl: Some(i32::MIN),
+        ..Default::default()
+    };
+    for (given, wrong) in [
+        (Some(units), vec!["laboratory_results.random_glucose_mg_dl", "laboratory_results.hba1c_permille"]),
+        (None, vec!["laboratory_results"]),
+    ] {
+        let request = pb::RecordLaboratoryResultsRequest {
+            request_id: key(),
+            visit_number: visit.visit_number.clone(),
+            laboratory_results: given,
+        };
+        assert_eq!(wrong_fields(&served.fktp().record_laboratory_results(request).await.unwrap_err()), wrong);
+    }
     let order = pb::ReferVisitRequest {
         destination_facility_code: hostile,
         poli_code: "ZZZ".to_owned(),

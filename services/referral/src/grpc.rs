@@ -41,7 +41,7 @@ impl Served {
     }
 
     fn shown(&self, letter: &Letter, call: &Call) -> Result<pb::Referral, Error> {
-        Ok(map::referral(letter, &self.terms(letter)?, now(call), reader(&call.caller)))
+        map::referral(letter, &self.terms(letter)?, now(call), reader(&call.caller))
     }
 }
 

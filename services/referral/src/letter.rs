@@ -195,6 +195,8 @@ pub struct Letter {
     pub tacc: Option<Tacc>,
     /// The patient's condition; may be empty.
     pub summary: Masked<String>,
+    /// What first-level facilities recorded of the patient: carried as P-Care sent it, never read here.
+    pub first_level_record: Option<Masked<Vec<u8>>>,
     /// Why it skips the ladder.
     pub exemption: Option<LadderExemption>,
     /// The special programme it falls under.
@@ -271,6 +273,7 @@ pub(crate) mod tests {
             criterion: Criterion::Therapy(Masked::from("insulin".to_owned())),
             tacc: None,
             summary: Masked::from(String::new()),
+            first_level_record: None,
             exemption: None,
             programme: None,
             times: Times::sent(sent_at),

@@ -37,6 +37,7 @@ struct Row {
     criterion: String,
     tacc: Option<String>,
     clinical_summary: String,
+    first_level_record: Option<Vec<u8>>,
     ladder_exemption: Option<String>,
     special_programme: Option<String>,
     sent_at: jiff_sqlx::Timestamp,
@@ -62,8 +63,8 @@ macro_rules! letters {
             "select referral_number, member_id, origin_facility_code, origin_kind, origin_region_code,
                     origin_visit_number, destination_facility_code, poli_code, care_type, referral_type, referral_date,
                     planned_visit_date, diagnosis_code, criterion_kind, criterion, tacc, clinical_summary,
-                    ladder_exemption, special_programme, sent_at, accepted_at, refused_at, refusal_reason, refusal_note,
-                    cancelled_at, cancel_note, arrived_at, completed_at, outcome, outcome_diagnosis_code, advice
+                    first_level_record, ladder_exemption, special_programme, sent_at, accepted_at, refused_at,
+                    refusal_reason, refusal_note, cancelled_at, cancel_note, arrived_at, completed_at, outcome, outcome_diagnosis_code, advice
              from referral " + $rest
             $(, $argument)*
         )
@@ -115,6 +116,7 @@ fn read(row: Row) -> Option<Letter> {
         criterion,
         tacc: row.tacc.map(|text| Tacc::parse(&text)).transpose().ok()?,
         summary: Masked::new(row.clinical_summary),
+        first_level_record: row.first_level_record.map(Masked::new),
         exemption: row.ladder_exemption.map(|text| LadderExemption::parse(&text)).transpose().ok()?,
         programme: optional(row.special_programme),
         times: Times {
@@ -166,8 +168,8 @@ pub(crate) async fn insert(connection: &mut PgConnection, letter: &Letter) -> Re
         "insert into referral (referral_number, member_id, origin_facility_code, origin_kind, origin_region_code,
              origin_visit_number, destination_facility_code, poli_code, care_type, referral_type, referral_date,
              planned_visit_date, diagnosis_code, criterion_kind, criterion, tacc, clinical_summary, ladder_exemption,
-             special_programme, sent_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+             special_programme, sent_at, first_level_record)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
         letter.number.as_str(),
         letter.member_id.uuid(),
         letter.origin.as_str(),
@@ -188,30 +190,37 @@ pub(crate) async fn insert(connection: &mut PgConnection, letter: &Letter) -> Re
         letter.exemption.map(LadderExemption::as_str),
         letter.programme.as_deref(),
         letter.times.sent_at.to_sqlx() as _,
+        letter.first_level_record.as_ref().map(|record| record.expose().as_slice()),
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Whether a referral of this facility for this member names the visit.
-pub(crate) async fn names_visit(
+/// The first referral of this facility for this member that names the visit, and the record it carries.
+pub(crate) async fn first_of_visit(
     connection: &mut PgConnection,
     origin: &FacilityCode,
     member: MemberId,
     visit: &str,
-) -> Result<bool, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"select exists (
-               select from referral
-               where member_id = $1 and origin_facility_code = $2 and origin_visit_number = $3
-           ) as "named!""#,
+) -> Result<Option<FirstOfVisit>, Error> {
+    Ok(sqlx::query_as!(
+        FirstOfVisit,
+        "select first_level_record from referral
+         where member_id = $1 and origin_facility_code = $2 and origin_visit_number = $3
+         order by sent_at limit 1",
         member.uuid(),
         origin.as_str(),
         visit,
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?)
+}
+
+/// What a further referral of a visit takes from the first.
+pub(crate) struct FirstOfVisit {
+    /// What first-level facilities recorded of the patient.
+    pub(crate) first_level_record: Option<Vec<u8>>,
 }
 
 /// A letter, locked until the transaction ends.

@@ -25,6 +25,17 @@ fn check(referral: &pb::Referral) -> pb::CheckReferralRequest {
     }
 }
 
+/// What P-Care tells of a patient whose pressure was taken on the day.
+fn record() -> pb::FirstLevelRecord {
+    let pressure = pb::BloodPressure { taken_on: day(0), systolic_mmhg: 130, diastolic_mmhg: 85 };
+    pb::FirstLevelRecord {
+        from_date: day(-366),
+        diagnosis_codes: vec!["I50.0".to_owned()],
+        blood_pressure: Some(pressure),
+        ..pb::FirstLevelRecord::default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_referral_is_sent_accepted_arrived_at_completed_and_answered() {
     let served = Served::start().await;
@@ -242,6 +253,7 @@ async fn the_primary_care_service_acts_for_a_facility_and_no_other_service_does(
     let of_facility = pb::CreateReferralRequest {
         origin_facility_code: PUSKESMAS.to_owned(),
         origin_visit_number: "0301U0010126Y000001".to_owned(),
+        first_level_record: Some(record()),
         ..wish(pb::CareType::Outpatient)
     };
     let refused = served.of("service:claims").create_referral(of_facility.clone()).await.unwrap_err();
@@ -250,9 +262,13 @@ async fn the_primary_care_service_acts_for_a_facility_and_no_other_service_does(
     let sent =
         primary_care.create_referral(of_facility.clone()).await.unwrap().into_inner().referral.unwrap();
     assert_eq!(sent.origin_facility_code, PUSKESMAS);
-    // The facility itself may name the visit again, for the same member only.
+    // The facility itself may name the visit again, for the same member only; what was recorded goes with it.
     let again = pb::CreateReferralRequest { request_id: key(), ..of_facility.clone() };
-    served.fktp().create_referral(again.clone()).await.unwrap();
+    let refused = served.fktp().create_referral(again.clone()).await.unwrap_err();
+    assert_eq!(wrong_fields(&refused), ["first_level_record"], "a facility does not write it");
+    let again = pb::CreateReferralRequest { first_level_record: None, ..again };
+    let second = served.fktp().create_referral(again.clone()).await.unwrap().into_inner().referral.unwrap();
+    assert_eq!(second.first_level_record, of_facility.first_level_record);
     let of_another = pb::CreateReferralRequest { request_id: key(), member_id: member(), ..again };
     assert_eq!(
         wrong_fields(&served.fktp().create_referral(of_another).await.unwrap_err()),
@@ -271,6 +287,38 @@ async fn the_primary_care_service_acts_for_a_facility_and_no_other_service_does(
     };
     let cancelled = primary_care.cancel_referral(cancel).await.unwrap().into_inner().referral.unwrap();
     assert_eq!(cancelled.state(), pb::State::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_p_care_recorded_reaches_claims_and_the_hospital_that_accepts() {
+    let served = Served::start().await;
+    let wished = pb::CreateReferralRequest {
+        origin_facility_code: PUSKESMAS.to_owned(),
+        first_level_record: Some(record()),
+        ..wish(pb::CareType::Outpatient)
+    };
+    let mut primary_care = served.of("service:primary-care");
+    let sent = primary_care.create_referral(wished.clone()).await.unwrap().into_inner().referral.unwrap();
+    let of_hospital = async || {
+        let request = pb::GetReferralRequest { referral_number: sent.referral_number.clone() };
+        served.hospital().get_referral(request).await.unwrap().into_inner().referral.unwrap()
+    };
+    assert_eq!(of_hospital().await.first_level_record, None, "not before it has accepted");
+    let accept =
+        pb::AcceptReferralRequest { request_id: key(), referral_number: sent.referral_number.clone() };
+    served.hospital().accept_referral(accept).await.unwrap();
+    assert_eq!(of_hospital().await.first_level_record, Some(record()));
+
+    let mut claims = served.of("service:claims");
+    let answer = claims.check_referral(check(&sent)).await.unwrap().into_inner();
+    assert_eq!((answer.usable, answer.first_level_record), (true, Some(record())));
+    let of_another = pb::CheckReferralRequest { member_id: member(), ..check(&sent) };
+    let answer = claims.check_referral(of_another).await.unwrap().into_inner();
+    assert_eq!((answer.usable, answer.first_level_record), (false, None));
+
+    let huge = pb::FirstLevelRecord { drug_atc_codes: vec!["J01CA04".to_owned(); 600], ..record() };
+    let huge = pb::CreateReferralRequest { request_id: key(), first_level_record: Some(huge), ..wished };
+    assert_eq!(wrong_fields(&primary_care.create_referral(huge).await.unwrap_err()), ["first_level_record"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

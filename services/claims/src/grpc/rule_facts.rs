@@ -1,14 +1,14 @@
 //! The facts of a claim out of what is stored: messages are read, nothing is judged.
 
 use chassis::time;
-use jiff::{Unit, civil::Date};
+use jiff::{ToSpan, Unit, civil::Date};
 use prost::Message as _;
 use proto::{accreditation::v1 as siaf, claims::v1 as pb, referral::v1 as sisrute};
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::Error,
-    rules::facts::{Facts, Recent, Referral, Standing},
+    rules::facts::{Facts, PcareRecord, Recent, Referral, Standing},
     store::seen::{Episode, Seen},
 };
 
@@ -45,6 +45,12 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
     let age = birth_date.until((Unit::Year, admitted_on)).map_err(unreadable("claim"))?;
     let amounts = amounts(data.charges.as_ref());
     let standing = seen.standing.as_deref().map(|answer| standing(answer, discharged_on)).transpose()?;
+    let answer = seen
+        .referral
+        .as_deref()
+        .map(sisrute::CheckReferralResponse::decode)
+        .transpose()
+        .map_err(unreadable("evidence"))?;
     let own = Own { seen, data: &data, package: &package, discharged_on };
     Ok(Facts {
         service_date: seen.claim.service_date,
@@ -80,9 +86,12 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
         identical_bills: seen.identical_bills,
         doctor_visits: seen.doctor_visits,
         standing,
-        referral: seen.referral.as_deref().map(referral).transpose()?,
-        // No channel brings the first-level record to a claim.
-        pcare: None,
+        referral: answer.as_ref().map(referral),
+        pcare: answer
+            .as_ref()
+            .and_then(|answer| answer.first_level_record.as_ref())
+            .map(|record| pcare(record, seen.claim.service_date))
+            .transpose()?,
         episodes: seen
             .episodes
             .iter()
@@ -178,11 +187,35 @@ fn standing(answer: &[u8], discharged_on: Date) -> Result<Standing, Error> {
     })
 }
 
-fn referral(answer: &[u8]) -> Result<Referral, Error> {
-    let answer = sisrute::CheckReferralResponse::decode(answer).map_err(unreadable("evidence"))?;
-    Ok(Referral {
+fn referral(answer: &sisrute::CheckReferralResponse) -> Referral {
+    Referral {
         from_fktp: answer.origin_kind() == sisrute::OriginKind::Fktp,
         after_visit: !answer.origin_visit_number.is_empty(),
+    }
+}
+
+fn pcare(record: &sisrute::FirstLevelRecord, service_date: Date) -> Result<PcareRecord, Error> {
+    let date = |text: &str| text.parse::<Date>().map_err(unreadable("evidence"));
+    // What is not in the record was last done, if ever, the day before it begins.
+    let before = date(&record.from_date)?.saturating_sub(1.day());
+    let days_since = |day: &str| -> Result<i64, Error> {
+        Ok(days(if day.is_empty() { before } else { date(day)? }, service_date))
+    };
+    let pressure = record.blood_pressure.as_ref();
+    Ok(PcareRecord {
+        anc_contacts: record.antenatal_contacts.into(),
+        anc_contacts_with_pressure: record.antenatal_contacts_with_pressure.into(),
+        hb_tested: record.haemoglobin_tested,
+        iron_tablets: record.iron_tablets.into(),
+        systolic: pressure.map(|pressure| pressure.systolic_mmhg.into()),
+        diastolic: pressure.map(|pressure| pressure.diastolic_mmhg.into()),
+        days_since_pressure: days_since(pressure.map_or("", |pressure| &pressure.taken_on))?,
+        days_since_glucose: days_since(&record.glucose_tested_on)?,
+        fasting_glucose_mg: record.fasting_glucose_mg_dl.map(i64::from),
+        referred_with_tacc: record.tacc() != sisrute::Tacc::Unspecified,
+        diagnoses: record.diagnosis_codes.clone(),
+        drugs: record.drug_atc_codes.clone(),
+        tb_drugs: record.tuberculosis_atc_codes.clone(),
     })
 }
 

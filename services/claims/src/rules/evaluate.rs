@@ -104,7 +104,6 @@ pub(super) struct View<'a> {
     facts: &'a Facts,
     lookups: &'a Lookups,
     conditions: &'a Conditions,
-    pcare_drugs: CelList<'static>,
     documents: CelList<'static>,
     episodes: CelList<'static>,
 }
@@ -118,12 +117,10 @@ impl<'a> View<'a> {
         };
         let episodes = facts.episodes.iter().take(MOST_EPISODES);
         let episodes = episodes.map(|recent| Box::new(Episode(Arc::new(recent.clone()))) as Box<dyn Val>);
-        let pcare = facts.pcare.as_ref();
         Self {
             facts,
             lookups,
             conditions,
-            pcare_drugs: texts(pcare.map(|record| record.drugs.as_slice()).unwrap_or_default()),
             documents: texts(&facts.documents),
             episodes: CelList::from(episodes.collect::<Vec<_>>()),
         }
@@ -140,6 +137,8 @@ impl<'a> View<'a> {
             "claim.procedures" => (&facts.procedures, &[]),
             "sep.diagnosis" => (from_ref(&facts.initial_diagnosis), &[]),
             "pcare.diagnoses" => (facts.pcare.as_ref().map_or(&[], |record| &record.diagnoses), &[]),
+            "pcare.drugs" => (facts.pcare.as_ref().map_or(&[], |record| &record.drugs), &[]),
+            "pcare.tb_drugs" => (facts.pcare.as_ref().map_or(&[], |record| &record.tb_drugs), &[]),
             _ => (&[], &[]),
         };
         first.iter().chain(rest)
@@ -297,20 +296,16 @@ impl View<'_> {
             "pcare" => {
                 let record = self.facts.pcare.as_ref()?;
                 Some(match name {
-                    "drugs" => CowVal::Borrowed(&self.pcare_drugs),
                     "hb_tested" => truth(record.hb_tested),
-                    "tb_tested" => truth(record.tb_tested),
-                    "tb_regimen_followed" => truth(record.tb_regimen_followed),
-                    "referred" => truth(record.referred),
                     "referred_with_tacc" => truth(record.referred_with_tacc),
                     "anc_contacts" => number(record.anc_contacts),
                     "anc_contacts_with_pressure" => number(record.anc_contacts_with_pressure),
                     "iron_tablets" => number(record.iron_tablets),
-                    "systolic" => number(record.systolic),
-                    "diastolic" => number(record.diastolic),
+                    "systolic" => number(record.systolic?),
+                    "diastolic" => number(record.diastolic?),
                     "days_since_pressure" => number(record.days_since_pressure),
                     "days_since_glucose" => number(record.days_since_glucose),
-                    "fasting_glucose_mg" => number(record.fasting_glucose_mg),
+                    "fasting_glucose_mg" => number(record.fasting_glucose_mg?),
                     _ => return None,
                 })
             }

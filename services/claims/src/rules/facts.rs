@@ -78,8 +78,7 @@ pub struct Facts {
     pub standing: Option<Standing>,
     /// What the referral service answered for the SEP.
     pub referral: Option<Referral>,
-    /// The record of the first-level facility. No channel brings it to a hospital's claim today: it is absent in every
-    /// claim that is submitted, and a rule that needs it says that it cannot be assessed.
+    /// What first-level facilities recorded, which comes with the referral of P-Care that the SEP cites.
     pub pcare: Option<PcareRecord>,
     /// The patient's other episodes since [`LOOK_BACK_DAYS`] before the day of service, the latest first.
     pub episodes: Vec<Recent>,
@@ -162,40 +161,37 @@ pub struct Referral {
     pub after_visit: bool,
 }
 
-/// What the first-level facility recorded of the patient.
+/// What first-level facilities recorded of the patient up to the referral. In the examples of a rule file, what is not
+/// written was not done.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PcareRecord {
-    /// Antenatal contacts of the pregnancy.
+    /// Days with an antenatal contact.
     pub anc_contacts: i64,
-    /// Antenatal contacts at which the blood pressure was taken.
+    /// Those of them on which the blood pressure was taken.
     pub anc_contacts_with_pressure: i64,
     /// Whether haemoglobin was tested in the pregnancy.
     pub hb_tested: bool,
     /// Iron tablets handed out in the pregnancy.
     pub iron_tablets: i64,
-    /// Last systolic pressure, mmHg.
-    pub systolic: i64,
+    /// Last systolic pressure, mmHg; `None` when none is recorded.
+    pub systolic: Option<i64>,
     /// Last diastolic pressure, mmHg.
-    pub diastolic: i64,
-    /// Days since the pressure was last taken.
+    pub diastolic: Option<i64>,
+    /// Days from the last pressure to the day of service; when none is recorded, from the last day before the record.
     pub days_since_pressure: i64,
-    /// Days since blood glucose was last taken.
+    /// Days from the last glucose to the day of service; likewise.
     pub days_since_glucose: i64,
-    /// Last fasting glucose, mg/dl.
-    pub fasting_glucose_mg: i64,
-    /// Whether sputum or a molecular test was done.
-    pub tb_tested: bool,
-    /// Whether tuberculosis is treated by the regimen.
-    pub tb_regimen_followed: bool,
-    /// Whether the visit ended in a referral.
-    pub referred: bool,
-    /// Whether a reason of time, age, complication or comorbidity was given for it.
+    /// Last fasting glucose, mg/dl; `None` when none is recorded.
+    pub fasting_glucose_mg: Option<i64>,
+    /// Whether a reason of time, age, complication or comorbidity was given for the referral.
     pub referred_with_tacc: bool,
-    /// Generic names of the drugs of the last visit.
-    pub drugs: Vec<String>,
-    /// Diagnoses of the last visit.
+    /// Diagnoses of the visit that was referred.
     pub diagnoses: Vec<String>,
+    /// Drugs handed out at the visit that was referred, ATC.
+    pub drugs: Vec<String>,
+    /// Drugs against tuberculosis that were handed out within the record, ATC.
+    pub tb_drugs: Vec<String>,
 }
 
 impl fmt::Debug for PcareRecord {

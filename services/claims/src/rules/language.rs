@@ -83,6 +83,7 @@ fn variable(name: &str) -> Option<(Type, Option<Need>)> {
     let standing = |of| Some((of, Some(Need::Standing)));
     let referral = |of| Some((of, Some(Need::Referral)));
     let pcare = |of| Some((of, Some(Need::PcareRecord)));
+    let within = |of, need| Some((of, Some(need)));
     match name {
         "claim.care" => claim(Word(CARE)),
         "claim.sex" => claim(Word(SEX)),
@@ -117,21 +118,16 @@ fn variable(name: &str) -> Option<(Type, Option<Need>)> {
         | "standing.certified"
         | "standing.certified_at_discharge" => standing(Bool),
         "referral.from_fktp" | "referral.after_visit" => referral(Bool),
-        "pcare.hb_tested"
-        | "pcare.tb_tested"
-        | "pcare.tb_regimen_followed"
-        | "pcare.referred_with_tacc"
-        | "pcare.referred" => pcare(Bool),
+        "pcare.hb_tested" | "pcare.referred_with_tacc" => pcare(Bool),
         "pcare.anc_contacts"
         | "pcare.anc_contacts_with_pressure"
         | "pcare.iron_tablets"
-        | "pcare.systolic"
-        | "pcare.diastolic"
         | "pcare.days_since_pressure"
-        | "pcare.days_since_glucose"
-        | "pcare.fasting_glucose_mg" => pcare(Int),
-        "pcare.drugs" => pcare(List(Box::new(Text))),
-        "pcare.diagnoses" => pcare(Codes),
+        | "pcare.days_since_glucose" => pcare(Int),
+        "pcare.systolic" | "pcare.diastolic" => within(Int, Need::PcarePressure),
+        "pcare.fasting_glucose_mg" => within(Int, Need::PcareFastingGlucose),
+        "pcare.diagnoses" | "pcare.drugs" => pcare(Codes),
+        "pcare.tb_drugs" => within(Codes, Need::PcareTbDrugs),
         _ => None,
     }
 }

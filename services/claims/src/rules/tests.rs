@@ -122,7 +122,10 @@ fn a_tracer_says_when_it_cannot_be_assessed_and_never_guesses() {
     };
     let facts = Facts { primary: "I10".into(), ..Facts::default() };
     assert_eq!(outcome(&facts, "fktp-hypertension-controlled"), Some(Outcome::NotAssessable));
-    let record = facts::PcareRecord { systolic: 150, ..facts::PcareRecord::default() };
+    let unmeasured = Facts { pcare: Some(facts::PcareRecord::default()), ..facts.clone() };
+    assert_eq!(outcome(&unmeasured, "fktp-hypertension-controlled"), Some(Outcome::NotAssessable));
+    let record =
+        facts::PcareRecord { systolic: Some(150), diastolic: Some(80), ..facts::PcareRecord::default() };
     let with = Facts { pcare: Some(record), ..facts.clone() };
     assert_eq!(outcome(&with, "fktp-hypertension-controlled"), Some(Outcome::Fires));
     assert_eq!(outcome(&facts, "fkrtl-stroke-imaging"), None, "it does not apply");

@@ -10,7 +10,7 @@ use claims::{
     rules::{RuleSet, load},
     store,
 };
-use proto::claims::v1 as pb;
+use proto::{claims::v1 as pb, referral::v1 as sisrute};
 use tonic::Code;
 
 pub(crate) async fn validated(served: &Served, claim: &pb::Claim) -> pb::ValidateClaimResponse {
@@ -235,6 +235,59 @@ async fn the_members_other_episodes_and_the_facility_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_p_care_recorded_up_to_the_referral_is_what_first_level_tracers_assess() {
+    use pb::TracerOutcome::{Met, NotAssessable, Unmet};
+    let served = Served::start().await;
+    let said = async |record: Option<sisrute::FirstLevelRecord>, code: &str| {
+        served.others(|others| others.referral.first_level_record = record);
+        let claim = served.coded(&served.issue(visit(today())).await.unwrap(), coding(today(), code)).await;
+        let told = validated(&served, &claim).await.tracers;
+        served.submitted(&claim).await.unwrap();
+        let outcomes = told.iter().map(|said| (said.rule_id.clone(), said.outcome()));
+        outcomes.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let record = sisrute::FirstLevelRecord { from_date: day(-366).to_string(), ..Default::default() };
+    let pressure = |systolic_mmhg, ago: i64| {
+        Some(sisrute::BloodPressure { taken_on: day(-ago).to_string(), systolic_mmhg, diastolic_mmhg: 85 })
+    };
+
+    // No referral of P-Care: nothing can be said. One without a pressure tells that none was taken in the year.
+    let without = said(None, "I10").await;
+    assert_eq!(without["fktp-adult-pressure-yearly"], NotAssessable);
+    let never = said(Some(record.clone()), "I10").await;
+    assert_eq!(
+        (never["fktp-adult-pressure-yearly"], never["fktp-hypertension-controlled"]),
+        (Unmet, NotAssessable)
+    );
+    for (systolic, controlled) in [(139, Met), (140, Unmet)] {
+        let taken = sisrute::FirstLevelRecord { blood_pressure: pressure(systolic, 365), ..record.clone() };
+        let taken = said(Some(taken), "I10").await;
+        assert_eq!(
+            (taken["fktp-adult-pressure-yearly"], taken["fktp-hypertension-controlled"]),
+            (Met, controlled)
+        );
+    }
+    let antibiotic = sisrute::FirstLevelRecord { drug_atc_codes: vec!["J01CA04".into()], ..record.clone() };
+    assert_eq!(said(Some(antibiotic), "J06.9").await["fktp-acute-uri-no-antibiotic"], Unmet);
+    assert_eq!(said(Some(record), "J06.9").await["fktp-acute-uri-no-antibiotic"], Met);
+
+    let mut rules = served.rules("djsn:sismonev");
+    let request = pb::ListTracersRequest { level: pb::TracerLevel::Fktp.into() };
+    let ran = rules.list_tracers(request).await.unwrap().into_inner().tracers;
+    let ran = ran.into_iter().filter(|tracer| !tracer.first_run_on.is_empty());
+    let ran: Vec<_> = ran.map(|tracer| tracer.rule.unwrap().rule_id).collect();
+    assert_eq!(
+        ran,
+        [
+            "fktp-acute-uri-no-antibiotic",
+            "fktp-adult-glucose",
+            "fktp-adult-pressure-yearly",
+            "fktp-hypertension-controlled"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tracer_is_listed_with_its_days_and_counts_when_it_ran_in_time() {
     let served = Served::start().await;
     let listed = |served: &Served, level: pb::TracerLevel| {
@@ -271,8 +324,9 @@ async fn a_tracer_is_listed_with_its_days_and_counts_when_it_ran_in_time() {
 
     // Issued by the ministry thirty days ago, embedded today.
     let issued = TRACERS
-        .replace("version = 1\n", "version = 2\n")
-        .replacen("version = \"2026.1\"", "version = \"kmk-2026\"", 1)
+        .replace("version = 2\nembedded-on = \"2026-11-26\"\n", "version = 1\n")
+        .replace("version = 1\n", "version = 3\n")
+        .replacen("version = \"2026.2\"", "version = \"kmk-2026\"", 1)
         .replacen(
             "embedded-on = \"2026-11-25\"",
             &format!("issued-on = \"{}\"\nembedded-on = \"{}\"", day(-30), today()),
@@ -287,10 +341,10 @@ async fn a_tracer_is_listed_with_its_days_and_counts_when_it_ran_in_time() {
     let claim = served.coded(&served.issue(visit(today())).await.unwrap(), data).await;
     served.submitted(&claim).await.unwrap();
     let embedded = of(&listed(&served, pb::TracerLevel::Fkrtl).await, "fkrtl-tuberculosis-sitb");
-    assert_eq!((embedded.timeliness(), embedded.rule.unwrap().version), (pb::TracerTimeliness::InTime, 2));
+    assert_eq!((embedded.timeliness(), embedded.rule.unwrap().version), (pb::TracerTimeliness::InTime, 3));
     // Issued two years ago: embedded too late, whatever it does.
     let late = issued
-        .replace("version = 2\n", "version = 3\n")
+        .replace("version = 3\n", "version = 4\n")
         .replacen("kmk-2026", "kmk-2026.1", 1)
         .replacen(&day(-30).to_string(), &day(-730).to_string(), 1);
     activate(&served, &late, today()).await.unwrap();

@@ -7,9 +7,11 @@ use prost::Message;
 use proto::{
     primary_care::v1::{self as pb, refer_visit_request::Criterion as Asked},
     referral::v1::{
-        CareType, CreateReferralRequest, LadderExemption, ReferralType, create_referral_request::Criterion,
+        CareType, CreateReferralRequest, FirstLevelRecord, LadderExemption, ReferralType,
+        create_referral_request::Criterion,
     },
 };
+use sqlx::PgConnection;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 use vocabulary::{FacilityCode, Icd9Procedure, Poli, ReferralNumber, VisitNumber};
@@ -17,6 +19,7 @@ use vocabulary::{FacilityCode, Icd9Procedure, Poli, ReferralNumber, VisitNumber}
 use super::{PrimaryCare, begin, optional, own, wire};
 use crate::{
     error::Error,
+    record,
     referral::{self, Tacc, TaccNeeded},
     store,
     visit::{Discharge, Pending, Referred, Refusal, Visit},
@@ -177,20 +180,42 @@ impl PrimaryCare {
         let visit = own(call, store::lock_visit(&mut transaction, &order.visit_number).await?)?;
         visit.progress().refer()?;
         self.judge(&visit, order)?;
-        let request = request_of(&visit, order);
-        let pending = match &visit.pending {
-            Some(pending) if pending.request == request.encode_to_vec() => pending.clone(),
-            Some(_) => return Err(Refusal::ReferralUnderWay.into()),
+        let asked = request_of(&visit, order);
+        let (pending, request) = match visit.pending.clone() {
+            // The record is that of the first attempt: a visit may have been added to it since.
+            Some(pending) => {
+                let kept = CreateReferralRequest::decode(pending.request.as_slice())
+                    .map_err(|_| Error::Unreadable("pending_request"))?;
+                let record = kept.first_level_record.clone();
+                if kept != (CreateReferralRequest { first_level_record: record, ..asked }) {
+                    return Err(Refusal::ReferralUnderWay.into());
+                }
+                (pending, kept)
+            }
             None => {
+                let record = self.record_of(&mut transaction, &visit, asked.tacc).await?;
+                let request = CreateReferralRequest { first_level_record: Some(record), ..asked };
                 let pending =
                     Pending { request_id: Uuid::now_v7().to_string(), request: request.encode_to_vec() };
                 store::set_pending(&mut transaction, &order.visit_number, &pending).await?;
-                pending
+                (pending, request)
             }
         };
         transaction.commit().await?;
         let request = CreateReferralRequest { request_id: pending.request_id.clone(), ..request };
         Ok((pending, request))
+    }
+
+    /// What first-level facilities have recorded of the patient up to this visit.
+    async fn record_of(
+        &self,
+        connection: &mut PgConnection,
+        visit: &Visit,
+        tacc: i32,
+    ) -> Result<FirstLevelRecord, Error> {
+        let policy = self.records.on(visit.date)?;
+        let contacts = store::contacts(connection, visit.member, policy.from(visit.date), visit.date).await?;
+        Ok(wire::of_record(visit, tacc, &record::record(&contacts, visit.date, policy)))
     }
 
     fn judge(&self, visit: &Visit, order: &Order) -> Result<bool, Error> {
@@ -201,7 +226,7 @@ impl PrimaryCare {
     }
 }
 
-/// What the referral service is asked: the order, and what the visit tells. It holds no request_id yet.
+/// What the referral service is asked: the order, and what the visit tells. It holds no request_id and no record yet.
 fn request_of(visit: &Visit, order: &Order) -> CreateReferralRequest {
     let diagnosis = visit.diagnoses.as_ref().map(|diagnoses| diagnoses.primary().as_str().to_owned());
     CreateReferralRequest {

@@ -5,6 +5,8 @@ use proto::{membership::v1 as membership, primary_care::v1 as pb, referral::v1 a
 use vocabulary::RegionCode;
 
 use crate::{
+    laboratory::LaboratoryResults,
+    record::Record,
     referral::{Tacc, TaccReason},
     store::Counts,
     visit::{Discharge, Kind, State, Visit},
@@ -119,6 +121,35 @@ fn of_vital_signs(signs: &VitalSigns) -> Option<pb::VitalSigns> {
     })
 }
 
+pub(super) fn laboratory_results(
+    fields: &mut Fields,
+    given: Option<pb::LaboratoryResults>,
+) -> LaboratoryResults {
+    let given = given.unwrap_or_default();
+    let results = LaboratoryResults {
+        fasting_glucose_mg_dl: given.fasting_glucose_mg_dl,
+        random_glucose_mg_dl: given.random_glucose_mg_dl,
+        postprandial_glucose_mg_dl: given.postprandial_glucose_mg_dl,
+        hba1c_permille: given.hba1c_permille,
+        haemoglobin_decigrams_dl: given.haemoglobin_decigrams_dl,
+    };
+    fields.require("laboratory_results", !results.is_empty(), "must hold at least one test");
+    for (test, fault) in results.impossible() {
+        fields.wrong(format!("laboratory_results.{test}"), fault);
+    }
+    results
+}
+
+fn of_laboratory_results(results: &LaboratoryResults) -> Option<pb::LaboratoryResults> {
+    (!results.is_empty()).then_some(pb::LaboratoryResults {
+        fasting_glucose_mg_dl: results.fasting_glucose_mg_dl,
+        random_glucose_mg_dl: results.random_glucose_mg_dl,
+        postprandial_glucose_mg_dl: results.postprandial_glucose_mg_dl,
+        hba1c_permille: results.hba1c_permille,
+        haemoglobin_decigrams_dl: results.haemoglobin_decigrams_dl,
+    })
+}
+
 pub(super) fn tacc(fields: &mut Fields, given: Option<pb::Tacc>) -> Option<Tacc> {
     let given = given?;
     let reason = match referral::Tacc::try_from(given.reason) {
@@ -173,12 +204,7 @@ pub(super) fn of_visit(visit: &Visit) -> pb::Visit {
             region_code: region(visit),
         }),
         vital_signs: of_vital_signs(&visit.vital_signs),
-        diagnosis_codes: visit
-            .diagnoses
-            .iter()
-            .flat_map(|d| d.codes())
-            .map(|code| code.as_str().to_owned())
-            .collect(),
+        diagnosis_codes: diagnosis_codes(visit),
         discharge_status: status.map_or(pb::DischargeStatus::Unspecified, of_discharge).into(),
         discharge_date: discharge_date.map(|date| date.to_string()).unwrap_or_default(),
         referral: visit.referred.as_ref().map(|referred| pb::VisitReferral {
@@ -192,7 +218,44 @@ pub(super) fn of_visit(visit: &Visit) -> pb::Visit {
                 .map(|tacc| pb::Tacc { reason: of_tacc(Some(tacc.reason)).into(), note: tacc.note.clone() }),
         }),
         cancel_note: visit.cancel_note.clone(),
+        laboratory_results: of_laboratory_results(&visit.laboratory),
+        drugs: visit
+            .drugs
+            .iter()
+            .map(|drug| pb::Drug { atc_code: drug.code.as_str().to_owned(), quantity: drug.quantity })
+            .collect(),
     }
+}
+
+/// What a referral carries: the visit that is referred, and the record of those before it.
+pub(super) fn of_record(visit: &Visit, tacc: i32, record: &Record) -> referral::FirstLevelRecord {
+    let count = |days: usize| i32::try_from(days).unwrap_or(i32::MAX);
+    referral::FirstLevelRecord {
+        from_date: record.from.to_string(),
+        diagnosis_codes: diagnosis_codes(visit),
+        drug_atc_codes: visit.drugs.iter().map(|drug| drug.code.as_str().to_owned()).collect(),
+        tacc,
+        blood_pressure: record.pressure.map(|pressure| referral::BloodPressure {
+            taken_on: pressure.taken_on.to_string(),
+            systolic_mmhg: pressure.systolic_mmhg,
+            diastolic_mmhg: pressure.diastolic_mmhg,
+        }),
+        glucose_tested_on: record.glucose_tested_on.map(|day| day.to_string()).unwrap_or_default(),
+        fasting_glucose_mg_dl: record.fasting_glucose_mg_dl,
+        antenatal_contacts: count(record.antenatal_contacts),
+        antenatal_contacts_with_pressure: count(record.antenatal_contacts_with_pressure),
+        haemoglobin_tested: record.haemoglobin_tested,
+        iron_tablets: record.iron_tablets,
+        tuberculosis_atc_codes: record
+            .tuberculosis_drugs
+            .iter()
+            .map(|code| code.as_str().to_owned())
+            .collect(),
+    }
+}
+
+fn diagnosis_codes(visit: &Visit) -> Vec<String> {
+    visit.diagnoses.iter().flat_map(|d| d.codes()).map(|code| code.as_str().to_owned()).collect()
 }
 
 pub(super) fn of_counts(facility_code: String, month: String, counts: &Counts) -> pb::ContactCounts {

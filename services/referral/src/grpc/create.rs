@@ -2,6 +2,7 @@
 
 use chassis::{Begun, Call, Fields, Mutation, RequestId, time::to_proto};
 use jiff::civil::Date;
+use prost::Message;
 use proto::{
     options::v1::InstitutionKind,
     referral::v1::{self as pb, create_referral_request as given},
@@ -22,6 +23,9 @@ use crate::{
     store,
 };
 
+/// Most bytes of the record of first-level facilities.
+const MOST_RECORD_BYTES: usize = 4_096;
+
 /// What is asked for, each part well formed.
 struct Wish {
     request_id: RequestId,
@@ -38,6 +42,7 @@ struct Wish {
     criterion: Criterion,
     tacc: Option<Tacc>,
     summary: Masked<String>,
+    first_level_record: Option<Masked<Vec<u8>>>,
     exemption: Option<LadderExemption>,
     programme: Option<String>,
 }
@@ -72,19 +77,24 @@ impl Served {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        // A SEP takes the visit for proof that P-Care was asked: only P-Care names one that no referral named before.
-        if let Some(visit) = &wish.origin_visit
-            && VisitNumber::parse(visit).is_ok()
-            && !is_primary_care(&call.caller)
-            && !store::names_visit(write.connection(), &wish.origin, wish.member_id, visit).await?
-        {
-            let mut fields = Fields::new();
-            fields.wrong(
-                "origin_visit_number",
-                "must be a visit that P-Care has referred for this member (ReferVisit), or empty",
-            );
-            return Err(fields.into());
-        }
+        let first_level_record = if is_primary_care(&call.caller) {
+            wish.first_level_record
+        } else if let Some(visit) = wish.origin_visit.as_deref().filter(|of| VisitNumber::parse(of).is_ok()) {
+            // A SEP takes the visit for proof that P-Care was asked: only P-Care names one that no referral named before.
+            let first =
+                store::first_of_visit(write.connection(), &wish.origin, wish.member_id, visit).await?;
+            let Some(first) = first else {
+                let mut fields = Fields::new();
+                fields.wrong(
+                    "origin_visit_number",
+                    "must be a visit that P-Care has referred for this member (ReferVisit), or empty",
+                );
+                return Err(fields.into());
+            };
+            first.first_level_record.map(Masked::new)
+        } else {
+            None
+        };
         let origin_kind = match origin.standing {
             Standing::Fktp => OriginKind::Fktp,
             _ => OriginKind::Hospital,
@@ -112,6 +122,7 @@ impl Served {
             criterion: wish.criterion,
             tacc: wish.tacc,
             summary: wish.summary,
+            first_level_record,
             exemption: wish.exemption,
             programme: wish.programme,
             times: Times::sent(call.received_at),
@@ -195,6 +206,17 @@ impl Served {
         let criterion = read_criterion(&mut fields, message.criterion.as_ref());
         let tacc = map::optional_word::<Tacc, pb::Tacc>(&mut fields, "tacc", message.tacc);
         let summary = map::optional_text(&mut fields, "clinical_summary", &message.clinical_summary, 2000);
+        let first_level_record = message.first_level_record.as_ref().map(Message::encode_to_vec);
+        fields.require(
+            "first_level_record",
+            first_level_record.is_none() || is_primary_care(&call.caller),
+            "must be empty; P-Care sends it (ReferVisit)",
+        );
+        fields.require(
+            "first_level_record",
+            first_level_record.as_ref().is_none_or(|record| record.len() <= MOST_RECORD_BYTES),
+            "must be at most 4,096 bytes",
+        );
         let exemption = map::optional_word::<LadderExemption, pb::LadderExemption>(
             &mut fields,
             "ladder_exemption",
@@ -228,6 +250,7 @@ impl Served {
         ) {
             fields.finish()?;
             let summary = Masked::new(summary);
+            let first_level_record = first_level_record.map(Masked::new);
             return Ok(Wish {
                 request_id,
                 origin,
@@ -243,6 +266,7 @@ impl Served {
                 criterion,
                 tacc,
                 summary,
+                first_level_record,
                 exemption,
                 programme,
             });

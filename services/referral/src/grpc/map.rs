@@ -1,12 +1,14 @@
 //! Words and letters between the wire and the domain.
 
 use chassis::{Fields, time::to_proto};
+use prost::Message as _;
 use proto::referral::v1 as pb;
 use vocabulary::FacilityCode;
 
 use crate::{
     capacity::{Capacity, Slot},
     course::{Now, State, Terms},
+    error::Error,
     letter::{
         BackReferral, CareType, Criterion, LadderExemption, Letter, OriginKind, Outcome, Reader,
         ReferralType, RefusalReason, Tacc,
@@ -99,7 +101,12 @@ pub(super) fn own_facility(
 }
 
 /// A letter as its reader may see it.
-pub(super) fn referral(letter: &Letter, terms: &Terms, now: Now, reader: Reader<'_>) -> pb::Referral {
+pub(super) fn referral(
+    letter: &Letter,
+    terms: &Terms,
+    now: Now,
+    reader: Reader<'_>,
+) -> Result<pb::Referral, Error> {
     let mut shown = administrative(letter, terms, now);
     if letter.shows_clinical_fields_to(reader) {
         shown.diagnosis_code = letter.diagnosis.as_str().to_owned();
@@ -115,8 +122,18 @@ pub(super) fn referral(letter: &Letter, terms: &Terms, now: Now, reader: Reader<
         shown.special_programme = letter.programme.clone().unwrap_or_default();
         shown.cancel_note = letter.cancel_note.expose().clone();
         shown.back_referral = letter.back.as_ref().map(back_referral);
+        shown.first_level_record = first_level_record(letter)?;
     }
-    shown
+    Ok(shown)
+}
+
+/// What first-level facilities recorded of the patient.
+pub(super) fn first_level_record(letter: &Letter) -> Result<Option<pb::FirstLevelRecord>, Error> {
+    let record = letter.first_level_record.as_ref();
+    record
+        .map(|record| pb::FirstLevelRecord::decode(record.expose().as_slice()))
+        .transpose()
+        .map_err(|_| Error::Unreadable)
 }
 
 fn administrative(letter: &Letter, terms: &Terms, now: Now) -> pb::Referral {

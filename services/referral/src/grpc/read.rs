@@ -159,6 +159,7 @@ impl Served {
         };
         let terms = self.terms(&letter)?;
         let hindrances = usable::hindrances(&letter, &terms, &service, time::today_at);
+        let record = if hindrances.is_empty() { map::first_level_record(&letter)? } else { None };
         Ok(pb::CheckReferralResponse {
             usable: hindrances.is_empty(),
             reasons: hindrances.into_iter().map(|reason| map::unusable(reason).into()).collect(),
@@ -169,6 +170,7 @@ impl Served {
             valid_through: terms.valid_through.to_string(),
             care_type: pb::CareType::from(letter.care_type).into(),
             accepted_at: letter.times.accepted_at.map(time::to_proto),
+            first_level_record: record,
             ..answer
         })
     }
