@@ -7,7 +7,7 @@
 //! - [`sep`]: whether a SEP may be issued; [`approval`]: late, or without a fingerprint; [`follow_up`]: on a control letter,
 //!   in-patient order or internal referral; [`accident`], [`supplement`]: who pays first, and the SEPs of one accident;
 //!   [`penalty`], [`discharge`]: what a reactivated member owes, and when an in-patient left
-//! - [`episode`], [`codes`]: the coded episode; ranges of codes
+//! - [`episode`], [`codes`], [`newborn`]: the coded episode; ranges of codes; until when a patient is a newborn
 //! - [`grouper`], [`tariff`], [`special`]: its INA-CBG package, what that is worth, and what is paid beside it
 //! - [`grouping`]: the table, or an e-Klaim web service, behind one interface
 //! - [`coder`]: whether who coded it may
@@ -41,6 +41,7 @@ pub mod grouping;
 mod grpc;
 pub mod ledger;
 pub mod life;
+pub mod newborn;
 pub mod payment;
 pub mod penalty;
 pub mod quarter;

@@ -49,7 +49,7 @@ impl Rule for Rules {
 }
 
 /// Whom a SEP is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Patient {
     /// Member.
     pub member_id: Uuid,
@@ -150,6 +150,17 @@ pub fn is_in_future(service_date: Date, today: Date) -> bool {
     service_date > today
 }
 
+/// The reasons against a SEP, each told once: the stay that an open SEP is needs no telling beside that SEP.
+#[must_use]
+pub fn told_once(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    let open: Vec<_> = refusals
+        .iter()
+        .filter_map(|refusal| if let Refusal::Exists(number) = refusal { Some(number.clone()) } else { None })
+        .collect();
+    refusals.retain(|refusal| !matches!(refusal, Refusal::StayOpen(number) if open.contains(number)));
+    refusals
+}
+
 /// Every reason against the SEP that the answers give. What is cited beside the referral is judged by its own subject:
 /// [`crate::approval`], [`crate::follow_up`], [`crate::accident`].
 #[must_use]
@@ -246,6 +257,17 @@ mod tests {
         assert_eq!(judged(&none, &good()), vec![Refusal::ReferralRequired]);
         let unknown = Answers { referral_level: false, ..good() };
         assert_eq!(judged(&wanted(), &unknown), vec![Refusal::NotReferralLevel]);
+    }
+
+    #[test]
+    fn an_open_sep_is_told_once() {
+        let number = |text: &str| text.to_owned();
+        let stays = |number| vec![Refusal::StayOpen(number), Refusal::ReferralRequired];
+        let own = [vec![Refusal::Exists(number("A"))], stays(number("A"))].concat();
+        assert_eq!(told_once(own), [Refusal::Exists(number("A")), Refusal::ReferralRequired]);
+        let others = [vec![Refusal::Exists(number("A"))], stays(number("B"))].concat();
+        assert_eq!(told_once(others.clone()), others);
+        assert_eq!(told_once(stays(number("A"))), stays(number("A")));
     }
 
     #[test]

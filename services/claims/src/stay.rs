@@ -7,7 +7,10 @@ use chassis::policy::Rule;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::{episode::Care, sep::Refusal};
+use crate::{
+    episode::Care,
+    sep::{Patient, Refusal},
+};
 
 /// The rules of a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -34,8 +37,8 @@ pub struct Wanted<'a> {
     pub care: Care,
     /// Whether it is an emergency.
     pub emergency: bool,
-    /// 0 for the member, else which newborn on its card.
-    pub newborn_order: i16,
+    /// Whom it is for.
+    pub patient: Patient,
 }
 
 /// An in-patient SEP of the member that is not cancelled.
@@ -49,8 +52,8 @@ pub struct Stay {
     pub admitted_on: Date,
     /// Day of discharge, by its SEP or by the claim on it; `None` while neither states one.
     pub discharged_on: Option<Date>,
-    /// 0 for the member, else which newborn on its card.
-    pub newborn_order: i16,
+    /// Whom it is for.
+    pub patient: Patient,
 }
 
 /// What of the stays on the member's card stands in the way; the first of them that does.
@@ -61,7 +64,7 @@ pub fn in_the_way(rules: &Rules, wanted: &Wanted<'_>, stays: &[Stay]) -> Option<
 
 fn judge(rules: &Rules, wanted: &Wanted<'_>, stay: &Stay) -> Option<Refusal> {
     // A newborn on its mother's card lies in a bed of its own.
-    if wanted.newborn_order != stay.newborn_order {
+    if wanted.patient != stay.patient {
         return None;
     }
     let elsewhere = stay.facility_code != wanted.facility_code;
@@ -82,8 +85,11 @@ fn judge(rules: &Rules, wanted: &Wanted<'_>, stay: &Stay) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
+
+    const MEMBER: Patient = Patient { member_id: Uuid::nil(), newborn_order: 0 };
 
     fn day(text: &str) -> Date {
         text.parse().unwrap()
@@ -100,13 +106,13 @@ mod tests {
             facility_code: facility_code.into(),
             admitted_on: day("2026-03-02"),
             discharged_on: discharged_on.map(day),
-            newborn_order: 0,
+            patient: MEMBER,
         }
     }
 
     fn refused(stay: &Stay, on: &str, care: Care, emergency: bool) -> Option<Refusal> {
         let wanted =
-            Wanted { facility_code: "HERE", service_date: day(on), care, emergency, newborn_order: 0 };
+            Wanted { facility_code: "HERE", service_date: day(on), care, emergency, patient: MEMBER };
         in_the_way(&rules(), &wanted, std::slice::from_ref(stay))
     }
 
@@ -148,14 +154,15 @@ mod tests {
     #[test]
     fn mother_and_newborns_on_her_card_lie_each_in_a_bed_of_its_own() {
         for lying_order in 0..=2 {
-            let stay = Stay { newborn_order: lying_order, ..lying("HERE", None) };
+            let lying_there = Patient { newborn_order: lying_order, ..MEMBER };
+            let stay = Stay { patient: lying_there, ..lying("HERE", None) };
             for newborn_order in 0..=2 {
                 let wanted = Wanted {
                     facility_code: "HERE",
                     service_date: day("2026-03-04"),
                     care: Care::Inpatient,
                     emergency: false,
-                    newborn_order,
+                    patient: Patient { newborn_order, ..MEMBER },
                 };
                 let refused = in_the_way(&rules(), &wanted, std::slice::from_ref(&stay));
                 assert_eq!(refused.is_some(), newborn_order == lying_order, "{newborn_order}");
@@ -170,7 +177,7 @@ mod tests {
         ) {
             let at = |days: i32| day("2026-03-01").saturating_add(jiff::Span::new().days(days));
             let care = if inpatient { Care::Inpatient } else { Care::Outpatient };
-            let wanted = Wanted { facility_code: "HERE", service_date: at(asked), care, emergency, newborn_order: 0 };
+            let wanted = Wanted { facility_code: "HERE", service_date: at(asked), care, emergency, patient: MEMBER };
             let open = Stay { admitted_on: at(admitted), ..lying("HERE", None) };
             let over = Stay { discharged_on: Some(at(admitted + stayed)), ..open.clone() };
             let (while_open, after) = (

@@ -89,7 +89,7 @@ impl Seps {
         let citing = Citing {
             service_date: asked.wanted.service_date,
             care: asked.wanted.care,
-            patient: Patient { member_id: asked.member_id.uuid(), newborn_order: asked.newborn_order },
+            patient: asked.patient,
             clinic: &asked.clinic,
             doctor_code: &asked.letter.doctor_code,
         };
@@ -119,7 +119,7 @@ impl Seps {
             refusals.push(Refusal::FollowUpNotUsable(cited.against.clone()));
         }
         let wanted = &asked.wanted;
-        let born = if asked.newborn_order == 0 {
+        let born = if asked.patient.newborn_order == 0 {
             vocabulary::date(&told.eligibility.birth_date).ok()
         } else {
             // The birth date that membership knows is the mother's.
@@ -128,7 +128,7 @@ impl Seps {
         let needs = approval::needs(rules, wanted, &asked.clinic, born, call.received_at, call.today);
         if needs.any() {
             let (member, facility, day) =
-                (asked.member_id.uuid(), asked.facility.as_str(), wanted.service_date);
+                (asked.patient.member_id, asked.facility.as_str(), wanted.service_date);
             let care = i16::try_from(asked.letter.care_type).unwrap_or_default();
             let pool = &self.db.pool;
             let approvals = store::sep_approval::made_for(pool, member, facility, day, care).await?;
@@ -145,7 +145,7 @@ impl Seps {
         if let Some(accident) = &asked.letter.accident {
             let day = wanted.service_date;
             refusals.extend(
-                self.judge_accident(accident, day, asked.member_id.uuid(), segment(told), wanted.emergency)
+                self.judge_accident(accident, day, asked.patient.member_id, segment(told), wanted.emergency)
                     .await?,
             );
             cited.accident_on = vocabulary::date(&accident.occurred_on).ok();

@@ -5,10 +5,8 @@ use jiff::{Timestamp, civil::Date};
 use proto::claims::v1 as pb;
 
 use super::optional_text;
-use crate::special::SpecialCode;
+use crate::{newborn::is_newborn, special::SpecialCode};
 
-/// Days of life up to which a patient is a newborn.
-const NEWBORN_DAYS: i32 = 28;
 const MOST_SPECIAL: usize = 10;
 const MOST_BIRTHS: usize = 8;
 const MOST_RUPIAH: i64 = 1_000_000_000_000;
@@ -25,11 +23,9 @@ impl Stay {
         self.admitted_at.is_none_or(|from| from <= at) && self.discharged_at.is_none_or(|to| at <= to)
     }
 
-    /// Days of life at admission; `None` while one of the two is not known.
-    fn age_days(&self) -> Option<i32> {
-        let birth = self.birth_date?;
-        let admitted = time::today_at(self.admitted_at?);
-        Some((admitted - birth).get_days())
+    /// Day of birth and day of admission; `None` while one of the two is not known.
+    fn birth_and_admission(&self) -> Option<(Date, Date)> {
+        Some((self.birth_date?, time::today_at(self.admitted_at?)))
     }
 }
 
@@ -106,26 +102,26 @@ fn vital_signs(fields: &mut Fields, data: &pb::ClaimData) {
 }
 
 fn newborn(fields: &mut Fields, data: &pb::ClaimData, stay: &Stay) {
-    let age_days = stay.age_days();
+    let known = stay.birth_and_admission();
     if data.admission_route() == pb::AdmissionRoute::Born {
-        let here = age_days.is_none_or(|days| days <= 1);
+        let here = known.is_none_or(|(born, admitted)| (admitted - born).get_days() <= 1);
         fields.require(
             "data.birth_date",
             here,
             "must be the day of admission, or the day before, of a patient born here",
         );
     }
-    let is_newborn = age_days.is_some_and(|days| days <= NEWBORN_DAYS);
+    let newborn = known.map(|(born, admitted)| is_newborn(born, admitted));
     let status = pb::NewbornStatus::try_from(data.newborn_status);
     fields.require("data.newborn_status", status.is_ok(), "a value of NewbornStatus");
-    if is_newborn {
+    if newborn == Some(true) {
         let weight = (100..=9999).contains(&data.birth_weight_gram);
         fields.require(
             "data.birth_weight_gram",
             weight,
             "100 to 9999 grams of a newborn, up to 28 days of life",
         );
-    } else if age_days.is_some() {
+    } else if newborn.is_some() {
         let only = "only of a newborn, up to 28 days of life";
         fields.require("data.birth_weight_gram", data.birth_weight_gram == 0, only);
         fields.require("data.newborn_status", data.newborn_status == 0, only);
@@ -243,11 +239,10 @@ pub(super) fn contradictions(
     }
     if letter.newborn_order > 0 {
         let day = |text: &str| vocabulary::date(text).ok();
-        let age =
-            day(&data.birth_date).zip(day(&letter.service_date)).map(|(born, on)| (on - born).get_days());
+        let known = day(&data.birth_date).zip(day(&letter.service_date));
         require(
             "data.birth_date",
-            age.is_some_and(|days| days <= NEWBORN_DAYS),
+            known.is_some_and(|(born, admitted)| is_newborn(born, admitted)),
             "must lie at most 28 days before admission: the SEP is for a newborn on its mother's card",
         );
     }

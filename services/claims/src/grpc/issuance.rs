@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Policies, cited::Cited, sep, stay};
 use crate::{
     error::Error,
-    sep::Refusal,
+    sep::{Patient, Refusal},
     store::issuance::{self, Issued, New, Wait},
 };
 
@@ -39,15 +39,15 @@ impl Batched for Issuances {
     type Work = Judged;
     type Answer = pb::IssueSepResponse;
     type Error = Error;
-    /// Who is admitted; or what there is one open SEP of: patient, facility, day and clinic.
-    type Subject = (Uuid, Option<(String, Date, String, i16)>);
+    /// Whose member is admitted; or what there is one open SEP of: patient, facility, day and clinic.
+    type Subject = (Uuid, Option<(Patient, String, Date, String)>);
 
     const NAME: &'static str = "issue_sep";
 
     fn subject(judged: &Judged) -> Self::Subject {
         let new = &judged.new;
-        let visit = || (new.facility_code.clone(), new.service_date, new.clinic.clone(), new.newborn_order);
-        (new.member_id, (!judged.is_admission()).then(visit))
+        let visit = || (new.patient, new.facility_code.clone(), new.service_date, new.clinic.clone());
+        (new.patient.member_id, (!judged.is_admission()).then(visit))
     }
 
     async fn write(

@@ -12,7 +12,7 @@ use super::{Policies, Seps, issuance::Judged, optional, optional_text, sep_field
 use crate::{
     episode::Care,
     error::Error,
-    sep::{Answers, Patient, Refusal, Wanted, is_in_future, judge},
+    sep::{Answers, Patient, Refusal, Wanted, is_in_future, judge, told_once},
     store,
 };
 
@@ -20,8 +20,7 @@ use crate::{
 pub(super) struct Asked {
     request_id: RequestId,
     pub(super) facility: FacilityCode,
-    pub(super) member_id: MemberId,
-    pub(super) newborn_order: i16,
+    pub(super) patient: Patient,
     pub(super) wanted: Wanted,
     pub(super) clinic: String,
     pub(super) follow_up: Option<FollowUpNumber>,
@@ -62,28 +61,21 @@ impl Seps {
         let rules = self.policies.sep.on(asked.wanted.service_date)?;
         let mut refusals = judge(rules, &asked.wanted, &answers(&told));
         refusals.extend(Box::pin(self.judge_cited(call, rules, &asked, &told, &mut cited)).await?);
-        let (member, day) = (asked.member_id.uuid(), asked.wanted.service_date);
-        let patient = Patient { member_id: member, newborn_order: asked.newborn_order };
+        let (patient, day) = (asked.patient, asked.wanted.service_date);
         let open =
-            store::sep::open(&self.db.pool, patient, asked.facility.as_str(), day, &asked.clinic).await;
-        let open = open?;
-        let stay = self.judge_stays(&asked).await?;
-        // Its own stay needs no telling beside the open SEP.
-        let stay =
-            stay.filter(|stay| !matches!(stay, Refusal::StayOpen(number) if open.as_ref() == Some(number)));
+            store::sep::open(&self.db.pool, patient, asked.facility.as_str(), day, &asked.clinic).await?;
         refusals.extend(open.map(Refusal::Exists));
-        refusals.extend(stay);
+        refusals.extend(self.judge_stays(&asked).await?);
         refusals.extend(self.judge_visit(&asked).await?);
         if !refusals.is_empty() {
-            return Err(Error::SepRefused(refusals));
+            return Err(Error::SepRefused(told_once(refusals)));
         }
 
         let letter = complete(asked.letter, &told, call.received_at);
         let letter = self.with_penalty(cited.approved(letter), &told)?;
         let new = store::issuance::New {
             facility_code: asked.facility.as_str().to_owned(),
-            member_id: member,
-            newborn_order: asked.newborn_order,
+            patient,
             service_date: day,
             care_type: i16::try_from(letter.care_type).unwrap_or_default(),
             clinic: asked.clinic,
@@ -99,7 +91,8 @@ impl Seps {
 
     /// Asks the three at the same time.
     async fn ask(&self, call: &Call, asked: &Asked) -> Result<Told, Error> {
-        let (service_date, member_id) = (asked.wanted.service_date.to_string(), asked.member_id.to_string());
+        let (service_date, member_id) =
+            (asked.wanted.service_date.to_string(), asked.patient.member_id.to_string());
         let (mut membership, mut referral) = (self.membership.clone(), self.referral.clone());
         let mut accreditation = self.accreditation.clone();
         let care_type = match asked.wanted.care {
@@ -244,7 +237,8 @@ fn read(call: &Call, message: &pb::IssueSepRequest, policies: &Policies) -> Resu
         ..pb::Sep::default()
     };
     let clinic = clinic.to_owned();
-    Ok(Asked { request_id, facility, member_id, newborn_order, wanted, clinic, follow_up, referral, letter })
+    let patient = Patient { member_id: member_id.uuid(), newborn_order };
+    Ok(Asked { request_id, facility, patient, wanted, clinic, follow_up, referral, letter })
 }
 
 fn newborn_order(fields: &mut Fields, given: i32) -> Option<i16> {

@@ -25,9 +25,9 @@ impl Seps {
             service_date: asked.wanted.service_date,
             care: asked.wanted.care,
             emergency: asked.wanted.emergency,
-            newborn_order: asked.newborn_order,
+            patient: asked.patient,
         };
-        let of_member = [(asked.member_id.uuid(), wanted.service_date)];
+        let of_member = [(asked.patient.member_id, wanted.service_date)];
         let stays = store::stay::of_members(&self.db.pool, &of_member, MOST_STAYS).await?;
         stands_in_the_way(&self.policies, &wanted, stays.into_iter().flatten())
     }
@@ -41,9 +41,9 @@ pub(super) async fn judge_admissions(
     admissions: &[&store::issuance::New],
     wait: bool,
 ) -> sqlx::Result<Vec<Option<Result<(), Error>>>> {
-    let members: Vec<_> = admissions.iter().map(|new| new.member_id).collect();
+    let members: Vec<_> = admissions.iter().map(|new| new.patient.member_id).collect();
     let held = store::stay::hold(&mut *connection, &members, wait).await?;
-    let asked: Vec<_> = admissions.iter().map(|new| (new.member_id, new.service_date)).collect();
+    let asked: Vec<_> = admissions.iter().map(|new| (new.patient.member_id, new.service_date)).collect();
     let stays = store::stay::of_members(connection, &asked, MOST_STAYS).await?;
     let judged = admissions.iter().zip(held).zip(stays).map(|((new, held), stays)| {
         held.then(|| {
@@ -52,7 +52,7 @@ pub(super) async fn judge_admissions(
                 service_date: new.service_date,
                 care: Care::Inpatient,
                 emergency: new.emergency,
-                newborn_order: new.newborn_order,
+                patient: new.patient,
             };
             let refusal = stands_in_the_way(policies, &wanted, stays)?;
             refusal.map_or(Ok(()), |refusal| Err(Error::SepRefused(vec![refusal])))
@@ -77,7 +77,7 @@ fn read(row: store::stay::Row) -> Result<Stay, Error> {
     Ok(Stay {
         sep_number: row.sep_number,
         facility_code: row.facility_code,
-        newborn_order: row.newborn_order,
+        patient: row.patient,
         admitted_on: row.service_date,
         discharged_on: recorded_on.or(row.claimed_on),
     })

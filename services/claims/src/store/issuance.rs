@@ -5,19 +5,17 @@ use std::collections::HashSet;
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::sep::Evidence;
+use crate::sep::Patient;
 
 /// A SEP to be written.
 #[derive(Debug)]
 pub struct New {
     /// Facility.
     pub facility_code: String,
-    /// Member.
-    pub member_id: Uuid,
-    /// 0 for the member, else which newborn on its card.
-    pub newborn_order: i16,
+    /// Whom it is for.
+    pub patient: Patient,
     /// Day of service.
     pub service_date: Date,
     /// Kind of care, its number in the contract.
@@ -190,7 +188,7 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
            )
            select sep_number, open from numbered order by place"#,
         &new.iter().map(|new| new.facility_code.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|new| new.member_id).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.patient.member_id).collect::<Vec<_>>(),
         &new.iter().map(|new| new.service_date.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Date],
         &new.iter().map(|new| new.care_type).collect::<Vec<_>>(),
         &new.iter().map(|new| new.clinic.clone()).collect::<Vec<_>>(),
@@ -206,7 +204,7 @@ async fn write(connection: &mut PgConnection, new: &[&New]) -> Result<Vec<Issued
         &evidence().map(|(_, kept)| kept.answered_at.to_sqlx()).collect::<Vec<_>>() as &[jiff_sqlx::Timestamp],
         &evidence().map(|(_, kept)| kept.answer_type.clone()).collect::<Vec<_>>(),
         &evidence().map(|(_, kept)| kept.answer.clone()).collect::<Vec<_>>(),
-        &new.iter().map(|new| new.newborn_order).collect::<Vec<_>>(),
+        &new.iter().map(|new| new.patient.newborn_order).collect::<Vec<_>>(),
         &new.iter().map(|new| new.doctor_code.as_str()).collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(connection)

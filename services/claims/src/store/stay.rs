@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::issuance::is_held;
+use crate::sep::Patient;
 
 /// First key of the advisory locks of members who are admitted; the second one is of the member.
 const ADMITTED: i32 = 0x7365_7020;
@@ -17,8 +18,8 @@ pub struct Row {
     pub sep_number: String,
     /// Facility.
     pub facility_code: String,
-    /// 0 for the member, else which newborn on its card.
-    pub newborn_order: i16,
+    /// Whom it is for.
+    pub patient: Patient,
     /// Day of service.
     pub service_date: Date,
     /// The letter, as it was last changed.
@@ -54,11 +55,15 @@ pub async fn of_members(
     for row in rows {
         // Places count from 1.
         let place = usize::try_from(row.place - 1).ok();
-        let Some(of_member) = place.and_then(|place| stays.get_mut(place)) else { continue };
+        let Some((of_member, (member_id, _))) =
+            place.and_then(|place| stays.get_mut(place).zip(members.get(place)))
+        else {
+            continue;
+        };
         of_member.push(Row {
             sep_number: row.sep_number,
             facility_code: row.facility_code,
-            newborn_order: row.newborn_order,
+            patient: Patient { member_id: *member_id, newborn_order: row.newborn_order },
             service_date: row.service_date.to_jiff(),
             letter: row.letter,
             claimed_on: row.claimed_on.map(|day| day.to_jiff()),

@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::served::{HOSPITAL, OTHER, Seps, Served, day, fact, key, member, reason, today, visit};
-use claims::store::issuance::{Issued, New, Wait, issue};
+use claims::{
+    sep::Patient,
+    store::issuance::{Issued, New, Wait, issue},
+};
 use futures::future::join_all;
 use proto::claims::v1 as pb;
 use tonic::{Code, Status};
@@ -206,8 +209,7 @@ async fn a_sep_that_is_open_by_now_spends_no_number() {
     let served = Served::start().await;
     let new = |facility: &str, clinic: &str, member_id: uuid::Uuid| New {
         facility_code: facility.into(),
-        member_id,
-        newborn_order: 0,
+        patient: Patient { member_id, newborn_order: 0 },
         service_date: today(),
         care_type: 2,
         clinic: clinic.into(),
