@@ -12,8 +12,8 @@ use embedded::postgres::Options;
 use integration_tests::{
     Mesh,
     campaign::{
-        self, DOUBLED, Kind, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_STEPS, REFUSED, Settings, Summary,
-        UNRECONCILED, Until, Work,
+        self, DOUBLED, Kind, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_RECORD, OTHER_STEPS, REFUSED,
+        Settings, Summary, UNRECONCILED, Until, Work,
     },
     mesh::{End, Way},
 };
@@ -202,10 +202,10 @@ async fn a_batch_without_its_records_is_found_as_lost_and_refused() {
     mesh.end().await.unwrap();
 }
 
-/// What leaves the bank is booked on another account, so that each entry still balances; and in each line of a batch, and of
-/// a filing, a rupiah is too much.
+/// What leaves the bank is booked on another account, so that each entry still balances; in each line of a batch, and of a
+/// filing, a rupiah is too much; and referrals lose what P-Care recorded.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_is_booked_otherwise_is_found_in_the_ledger() {
+async fn what_is_booked_or_carried_otherwise_is_found() {
     let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();
     plant(
         &mesh,
@@ -224,8 +224,19 @@ async fn a_payment_that_is_booked_otherwise_is_found_in_the_ledger() {
          create trigger add before insert on filing_claim for each row execute function add()",
     )
     .await;
+    plant(
+        &mesh,
+        "referral",
+        "create function lose() returns trigger language plpgsql as $$ begin
+             new.first_level_record = null;
+             return new;
+         end $$;
+         create trigger lose before insert on referral for each row execute function lose()",
+    )
+    .await;
     let summary =
         planted(&mut mesh, Work::Claims, &[Kind::ResetLink, Kind::KillProcess], 500..1_000, 2).await;
+    assert!(summary.found(OTHER_RECORD) > 0, "no referral tells what was recorded");
     assert!(summary.found(OTHER_LEDGER) > 0, "the bank holds another sum than was told");
     assert!(summary.found(UNRECONCILED) > 0, "a claim and its line differ");
     assert!(summary.found(LOST) > 0, "the claims of a filing come to another sum than was told");

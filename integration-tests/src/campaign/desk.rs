@@ -101,7 +101,9 @@ written! {
     primary_care "PrimaryCareService" {
         RegisterVisitRequest RegisterVisitResponse "RegisterVisit";
         RecordVitalSignsRequest RecordVitalSignsResponse "RecordVitalSigns";
+        RecordLaboratoryResultsRequest RecordLaboratoryResultsResponse "RecordLaboratoryResults";
         RecordDiagnosesRequest RecordDiagnosesResponse "RecordDiagnoses";
+        RecordDrugsRequest RecordDrugsResponse "RecordDrugs";
         DischargeVisitRequest DischargeVisitResponse "DischargeVisit";
         ReferVisitRequest ReferVisitResponse "ReferVisit";
     }

@@ -38,8 +38,8 @@ use self::{
 };
 pub use self::{
     judge::{
-        Batches, Check, DOUBLED, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_STEPS, REFUSED, Totals,
-        UNRECONCILED,
+        Batches, Check, DOUBLED, LOST, MISSING_EVENTS, OTHER_LEDGER, OTHER_RECORD, OTHER_STEPS, REFUSED,
+        Totals, UNRECONCILED,
     },
     killer::{Until, plan::Kind},
     outage::Outage,

@@ -8,6 +8,7 @@ mod figures;
 mod ledger;
 mod money;
 mod numbers;
+mod record;
 mod refusals;
 mod steps;
 
@@ -55,6 +56,8 @@ pub const OTHER_STEPS: &str = "steps of claims other than acknowledged";
 pub const OTHER_LEDGER: &str = "ledger other than acknowledged";
 /// A check by its name: differences that the settlement itself tells of.
 pub const UNRECONCILED: &str = "settlement that does not reconcile";
+/// A check by its name: referrals and SEPs that tell of a patient what P-Care did not record.
+pub const OTHER_RECORD: &str = "records of patients other than P-Care's";
 /// A check by its name: writes that were refused.
 pub const REFUSED: &str = "refused, although allowed or done before";
 
@@ -65,6 +68,7 @@ pub(crate) async fn judge(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<(Vec
     checks.extend(events::check(mesh, entries).await?);
     checks.extend(steps::check(mesh, entries).await?);
     checks.extend(numbers::check(mesh, entries).await?);
+    checks.extend(record::check(mesh, entries).await?);
     checks.extend(refusals::check(entries));
     let (of_money, totals) = money::check(mesh, entries).await?;
     checks.extend(of_money);

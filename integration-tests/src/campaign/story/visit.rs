@@ -31,7 +31,7 @@ impl Caller {
         Ok(())
     }
 
-    /// A visit of a day with vital signs and a diagnosis; its number.
+    /// A visit of a day with vital signs, a diagnosis, a laboratory result and drugs; its number.
     pub(super) async fn examined(
         &mut self,
         patient: &Patient,
@@ -70,6 +70,22 @@ impl Caller {
             visit_number: visit_number.clone(),
             diagnosis_codes: vec![diagnosis.to_owned()],
             ..pb::RecordDiagnosesRequest::default()
+        };
+        self.desk.write(&fktp, request, |_| Vec::new()).await?;
+        let request = pb::RecordLaboratoryResultsRequest {
+            visit_number: visit_number.clone(),
+            laboratory_results: Some(pb::LaboratoryResults {
+                fasting_glucose_mg_dl: Some(self.desk.chance.random_range(70..180)),
+                ..pb::LaboratoryResults::default()
+            }),
+            ..pb::RecordLaboratoryResultsRequest::default()
+        };
+        self.desk.write(&fktp, request, |_| Vec::new()).await?;
+        let drug = |atc_code: &str| pb::Drug { atc_code: atc_code.to_owned(), quantity: 10 };
+        let request = pb::RecordDrugsRequest {
+            visit_number: visit_number.clone(),
+            drugs: vec![drug("N02BE01"), drug("C01DA08")],
+            ..pb::RecordDrugsRequest::default()
         };
         self.desk.write(&fktp, request, |_| Vec::new()).await?;
         Ok(visit_number)
