@@ -90,6 +90,8 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
         pcare: answer
             .as_ref()
             .and_then(|answer| answer.first_level_record.as_ref())
+            // What was recorded on the card is the member's, not of a newborn on it.
+            .filter(|_| letter.newborn_order == 0)
             .map(|record| pcare(record, seen.claim.service_date))
             .transpose()?,
         episodes: seen

@@ -5,7 +5,7 @@ use crate::{
     served::{HOSPITAL, OTHER, Served, admission, day, fact, key, member, reason, visit, wrong_fields},
     stays::{discharged, issued, refused, stay},
 };
-use proto::claims::v1 as pb;
+use proto::{claims::v1 as pb, referral::v1 as sisrute};
 
 /// The admission of a mother two days ago; of 1 to 9 that of a newborn on her card, on the same day.
 fn admitted(mother: &str, newborn_order: i32) -> pb::IssueSepRequest {
@@ -88,6 +88,28 @@ async fn the_stay_of_a_newborn_does_not_overlap_that_of_its_mother() {
     served.set(&claim, coded(&newborn)).await.unwrap();
     let found = ids(&validated(&served, &claim).await.findings);
     assert!(!found.contains(&"overlapping-inpatient".to_owned()), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_p_care_recorded_of_a_mother_tells_nothing_of_her_newborn() {
+    let served = Served::start().await;
+    let record = sisrute::FirstLevelRecord { from_date: day(-366).to_string(), ..Default::default() };
+    served.others(|others| others.referral.first_level_record = Some(record));
+    let mother = member();
+    for (newborn_order, outcome) in [(0, pb::TracerOutcome::Unmet), (1, pb::TracerOutcome::NotAssessable)] {
+        let wish = pb::IssueSepRequest {
+            entry: pb::Entry::Referral.into(),
+            referral_number: "0301U0011126P000001".into(),
+            ..admitted(&mother, newborn_order)
+        };
+        let sep = served.issue(wish).await.unwrap();
+        let data = pb::ClaimData { primary_diagnosis: "A09".into(), ..coded(&sep) };
+        let claim = served.created(&sep).await;
+        let claim = served.set(&claim, data).await.unwrap();
+        let told = validated(&served, &claim).await.tracers;
+        let said = told.iter().find(|said| said.rule_id == "fktp-child-diarrhoea").unwrap();
+        assert_eq!(said.outcome(), outcome, "{newborn_order}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
