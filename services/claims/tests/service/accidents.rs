@@ -1,7 +1,9 @@
 //! What is left of an accident's package, over gRPC and on a real Postgres.
 
-use crate::served::{
-    BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, coding, day, key, today, visit},
 };
 use proto::claims::v1 as pb;
 use tonic::{Code, Status};

@@ -6,7 +6,11 @@ use std::{
     process::Output,
 };
 
-use crate::served::{BPJS, HOSPITAL, Served, coding, fact, key, reason, today, visit, wrong_fields};
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, coding, key, today, visit},
+};
 use claims::{frame::sha256, quarter::Quarter};
 use futures::{TryStreamExt, future::join_all};
 use jiff::{SignedDuration, Timestamp, ToSpan};

@@ -7,7 +7,9 @@ use crate::{
         DJSN, MINISTRY, OLD_PROTOCOL, PROTOCOL, Paid, audits, count, drawn, middle, nation, past, publish,
         seed, wish, write,
     },
-    served::{BPJS, HOSPITAL, OTHER, Served, day, fact, key, reason, today, wrong_fields},
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, day, key, today},
 };
 use claims::quarter::Quarter;
 use futures::{StreamExt, future::join_all, stream};

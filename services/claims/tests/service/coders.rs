@@ -1,7 +1,9 @@
 //! The register of certified coders, and claims that are made final with it, over gRPC and on a real Postgres.
 
-use crate::served::{
-    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, MINISTRY, OTHER, coding, day, key, today, visit},
 };
 use futures::future::join_all;
 use prost::Message;

@@ -7,7 +7,9 @@ use crate::{
         MINISTRY, PROTOCOL, Paid, count, drawn, export, middle, past, publish, redraw, sample, seed, wish,
         write,
     },
-    served::{HOSPITAL, Served, key, reason, wrong_fields},
+    refusal::{reason, wrong_fields},
+    served::Served,
+    wishes::{HOSPITAL, key},
 };
 use claims::frame::sha256;
 use prost::Name;

@@ -1,6 +1,10 @@
 //! Disputes as hospital, BPJS Kesehatan and ministry meet them, on a real Postgres.
 
-use crate::served::{BPJS, HOSPITAL, OTHER, Served, fact, key, reason, today, wrong_fields};
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, key, today},
+};
 use prost::Message;
 use proto::claims::v1 as pb;
 use tonic::{Code, Status};
@@ -79,7 +83,7 @@ async fn a_dispute_that_is_upheld_ends_in_payment() {
     // While it is open, nobody else has the word.
     for refused in [
         served.verified(&claim).await.unwrap_err(),
-        served.set(&claim, crate::served::coding(today(), "I11.0")).await.unwrap_err(),
+        served.set(&claim, crate::wishes::coding(today(), "I11.0")).await.unwrap_err(),
         opened(&served, &claim, pb::DisputeGround::CodingRule).await.unwrap_err(),
     ] {
         assert_eq!(

@@ -1,8 +1,10 @@
 //! What a hospital does with its claims beside coding them one by one: opened again, withdrawn, sent by day, printed; and
 //! both sides compared. Over gRPC and on a real Postgres.
 
-use crate::served::{
-    BPJS, HOSPITAL, MINISTRY, OTHER, Served, coding, day, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, MINISTRY, OTHER, coding, day, key, today, visit},
 };
 use futures::future::join_all;
 use proto::claims::v1 as pb;

@@ -1,8 +1,10 @@
 //! Filings: a month of claims with its papers, and the record of its completeness.
 
 use crate::{
-    served::{BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today},
+    refusal::{fact, reason},
+    served::Served,
     settlement::{open_batch, post},
+    wishes::{BPJS, HOSPITAL, OTHER, coding, day, key, today},
 };
 use proto::claims::v1 as pb;
 use tonic::Status;

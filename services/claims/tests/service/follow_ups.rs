@@ -1,7 +1,9 @@
 //! Control letters, in-patient orders and internal referrals, and the SEPs that cite them, over gRPC and on a real Postgres.
 
-use crate::served::{
-    BPJS, HOSPITAL, OTHER, Served, admission, day, fact, key, member, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, admission, day, key, member, today, visit},
 };
 use futures::future::join_all;
 use proto::claims::v1 as pb;

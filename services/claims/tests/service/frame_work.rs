@@ -8,7 +8,9 @@ use std::{
 
 use crate::{
     audit_frames::{draw, export, nation, past, read, ready, sample, wait_for_seed, wish, write},
-    served::{BPJS, Served, key, reason},
+    refusal::reason,
+    served::Served,
+    wishes::{BPJS, key},
 };
 use claims::{
     draw::{Counts, Draw, allocate, list},

@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::served::{CODER, HOSPITAL, Served, coding, day, fact, key, reason, visit};
+use crate::{
+    refusal::{fact, reason},
+    served::Served,
+    wishes::{CODER, HOSPITAL, coding, day, key, visit},
+};
 use claims::grouping::envelope::Key;
 use proto::claims::v1 as pb;
 use serde_json::{Value, json};

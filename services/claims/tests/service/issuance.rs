@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::served::{HOSPITAL, OTHER, Seps, Served, day, fact, key, member, reason, today, visit};
+use crate::{
+    clients::Seps,
+    refusal::{fact, reason},
+    served::Served,
+    wishes::{HOSPITAL, OTHER, day, key, member, today, visit},
+};
 use claims::{
     sep::Patient,
     store::issuance::{Issued, New, Wait, issue},

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::served::{
-    BPJS, HOSPITAL, OTHER, Served, coding, day, fact, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, coding, day, key, today, visit},
 };
 use futures::future::join_all;
 use prost::Message;
@@ -103,7 +105,7 @@ async fn an_emergency_needs_no_referral_and_an_inpatient_no_clinic() {
     let sep = served.issue(emergency.clone()).await.unwrap();
     assert_eq!(sep.evidence.len(), 2, "the referral service was not asked");
     served.others(|others| others.eligibility.care_class = 3);
-    let again = pb::IssueSepRequest { request_id: key(), member_id: crate::served::member(), ..emergency };
+    let again = pb::IssueSepRequest { request_id: key(), member_id: crate::wishes::member(), ..emergency };
     assert_eq!(reason(&served.issue(again).await.unwrap_err()), "CLASS_UPGRADE_NOT_ALLOWED");
 }
 

@@ -1,9 +1,11 @@
 //! Newborns on their mother's card, over gRPC and on a real Postgres: patients of their own.
 
 use crate::{
+    refusal::{fact, reason, wrong_fields},
     rules::{final_with, ids, validated},
-    served::{HOSPITAL, OTHER, Served, admission, day, fact, key, member, reason, visit, wrong_fields},
+    served::Served,
     stays::{discharged, issued, refused, stay},
+    wishes::{HOSPITAL, OTHER, admission, day, key, member, visit},
 };
 use proto::{claims::v1 as pb, referral::v1 as sisrute};
 

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use crate::served::{BPJS, HOSPITAL, Served, coding, day, fact, key, reason, today, visit, wrong_fields};
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, coding, day, key, today, visit},
+};
 use claims::rules::load;
 use proto::claims::v1 as pb;
 use tonic::{Code, Status};

@@ -1,9 +1,11 @@
 //! Verification by rules as its callers meet it, over gRPC and on a real Postgres.
 
 use crate::{
+    refusal::{reason, wrong_fields},
     rule_sets::{EDITS, TRACERS, activate},
     sep_life::{same, update},
-    served::{HOSPITAL, OTHER, Served, coding, day, key, reason, today, visit, wrong_fields},
+    served::Served,
+    wishes::{HOSPITAL, OTHER, coding, day, key, today, visit},
 };
 use chassis::policy::Mistake;
 use claims::{

@@ -2,8 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::served::{
-    BPJS, HOSPITAL, OTHER, Served, admission, day, fact, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, admission, day, key, today, visit},
 };
 use futures::future::join_all;
 use proto::claims::v1 as pb;

@@ -1,7 +1,9 @@
 //! What becomes of a SEP after its issue, over gRPC and on a real Postgres: changes, discharge, accidents, penalty.
 
-use crate::served::{
-    BPJS, HOSPITAL, OTHER, Served, admission, coding, day, fact, key, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, admission, coding, day, key, today, visit},
 };
 use proto::{claims::v1 as pb, membership::v1 as master};
 use tonic::{Code, Status};

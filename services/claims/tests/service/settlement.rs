@@ -4,7 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     filings::{filed, filing},
-    served::{BPJS, HOSPITAL, OTHER, Served, day, fact, key, reason, today, wrong_fields},
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, day, key, today},
 };
 use prost::Message;
 use proto::claims::v1 as pb;
@@ -111,7 +113,7 @@ async fn a_batch_pays_its_claims_once_and_reconciles_to_zero() {
     assert_eq!(reason(&close(&served, &batch).await.unwrap_err()), "BATCH_EMPTY");
 
     // All or none: what cannot be posted is named, each.
-    let nobody = pb::Claim { claim_id: crate::served::member(), ..Default::default() };
+    let nobody = pb::Claim { claim_id: crate::wishes::member(), ..Default::default() };
     let refused = post(&served, &batch, &[first, &unready, &nobody]).await.unwrap_err();
     assert_eq!(reason(&refused), "CLAIMS_NOT_POSTABLE");
     assert_eq!(wrong_fields(&refused), ["claim_ids[1]", "claim_ids[2]"]);

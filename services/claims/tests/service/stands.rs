@@ -1,6 +1,6 @@
 //! What was posted and what was published stands in the database, whoever asks it.
 
-use crate::served::{Served, today};
+use crate::{served::Served, wishes::today};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_and_audit_tables_are_not_emptied() {

@@ -1,8 +1,10 @@
 //! In-patient stays over gRPC and on a real Postgres: one discharge for SEP and claim, one stay at a time.
 
 use crate::issuance::asked_of;
-use crate::served::{
-    HOSPITAL, OTHER, Served, admission, coding, day, fact, key, member, reason, today, visit, wrong_fields,
+use crate::{
+    refusal::{fact, reason, wrong_fields},
+    served::Served,
+    wishes::{HOSPITAL, OTHER, admission, coding, day, key, member, today, visit},
 };
 use jiff::ToSpan;
 use proto::claims::v1 as pb;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use crate::served::{BPJS, HOSPITAL, OTHER, Served, coding, day, key, member, visit};
+use crate::{
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, coding, day, key, member, visit},
+};
 use futures::{StreamExt, stream};
 use proto::claims::v1 as pb;
 

@@ -1,6 +1,10 @@
 //! The purpose of a visit over gRPC: which fields belong to it.
 
-use crate::served::{HOSPITAL, Served, admission, reason, today, visit, wrong_fields};
+use crate::{
+    refusal::{reason, wrong_fields},
+    served::Served,
+    wishes::{HOSPITAL, admission, today, visit},
+};
 use proto::claims::v1 as pb;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::served::{BPJS, HOSPITAL, OTHER, Served, day, key, reason, today, wrong_fields};
+use crate::{
+    refusal::{reason, wrong_fields},
+    served::Served,
+    wishes::{BPJS, HOSPITAL, OTHER, day, key, today},
+};
 use jiff::ToSpan;
 use proto::claims::v1 as pb;
 
@@ -23,7 +27,7 @@ fn clock(item: &pb::WorkItem, which: pb::WorkClock) -> Option<(String, bool, i32
 #[tokio::test(flavor = "multi_thread")]
 async fn each_party_sees_what_it_owes_oldest_first_and_nobody_what_is_closed() {
     let served = Served::start().await;
-    let draft = served.created(&served.issue(crate::served::visit(day(-3))).await.unwrap()).await;
+    let draft = served.created(&served.issue(crate::wishes::visit(day(-3))).await.unwrap()).await;
     let sent = served.sent(today()).await;
     let older = served.sent(day(-1)).await;
     served.submitted_earlier(&older, 20).await;
@@ -127,8 +131,8 @@ async fn the_clocks_are_read_as_of_a_day_and_exactly_fourteen_days_is_not_late()
     // A draft has six months.
     let draft = served
         .coded(
-            &served.issue(crate::served::visit(day(-10))).await.unwrap(),
-            crate::served::coding(day(-10), "E11.9"),
+            &served.issue(crate::wishes::visit(day(-10))).await.unwrap(),
+            crate::wishes::coding(day(-10), "E11.9"),
         )
         .await;
     let item = list(&served, HOSPITAL, at(0)).await.into_iter().find(|item| item.claim_id == draft.claim_id);
