@@ -10,6 +10,10 @@ use vocabulary::{AtcCode, Icd10};
 
 use crate::visit::Visit;
 
+/// Most drugs against tuberculosis that are told: more than there are, so that codes which mean nothing make no record
+/// that is too long to be sent.
+const MOST_TUBERCULOSIS_DRUGS: usize = 40;
+
 /// How far visits are looked back on, and what tells of what: `policy/primary-care/record.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -117,7 +121,11 @@ pub fn record(visits: &[Visit], day: Date, policy: &RecordPolicy) -> Record {
     let days = |visits: &mut dyn Iterator<Item = &Visit>| {
         visits.map(|visit| visit.date).collect::<BTreeSet<_>>().len()
     };
-    let drugs = || visits.iter().flat_map(|visit| &visit.drugs);
+    let drugs = visits.iter().flat_map(|visit| &visit.drugs);
+    let against_tuberculosis: BTreeSet<_> = drugs
+        .filter(|drug| begins_with(&drug.code, &policy.tuberculosis_atc_codes))
+        .map(|drug| drug.code.clone())
+        .collect();
     let iron = pregnancy()
         .flat_map(|visit| &visit.drugs)
         .filter(|drug| begins_with(&drug.code, &policy.iron_atc_codes))
@@ -134,10 +142,7 @@ pub fn record(visits: &[Visit], day: Date, policy: &RecordPolicy) -> Record {
         antenatal_contacts_with_pressure: days(&mut antenatal().filter(|visit| pressure(visit).is_some())),
         haemoglobin_tested: pregnancy().any(|visit| visit.laboratory.haemoglobin_decigrams_dl.is_some()),
         iron_tablets: iron,
-        tuberculosis_drugs: drugs()
-            .filter(|drug| begins_with(&drug.code, &policy.tuberculosis_atc_codes))
-            .map(|drug| drug.code.clone())
-            .collect(),
+        tuberculosis_drugs: against_tuberculosis.into_iter().take(MOST_TUBERCULOSIS_DRUGS).collect(),
     }
 }
 
@@ -252,6 +257,13 @@ mod tests {
             (90, true),
             "iron that is injected is no tablet"
         );
+    }
+
+    #[test]
+    fn codes_that_mean_nothing_make_no_endless_record() {
+        let visits: Vec<_> =
+            (0..100).map(|number| given(visit(number, "A15.0"), &format!("J04AZ{number:02}"), 1)).collect();
+        assert_eq!(record(&visits, TODAY, &policy()).tuberculosis_drugs.len(), MOST_TUBERCULOSIS_DRUGS);
     }
 
     #[test]
