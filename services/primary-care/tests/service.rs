@@ -377,7 +377,6 @@ async fn a_referral_carries_what_was_recorded_of_the_patient() {
         from_date: day(-366),
         diagnosis_codes: vec!["O14.1".to_owned()],
         drug_atc_codes: vec!["C02AB01".to_owned()],
-        tacc: referral::Tacc::Unspecified.into(),
         blood_pressure: Some(referral::BloodPressure {
             taken_on: day(-60),
             systolic_mmhg: 130,

@@ -295,6 +295,7 @@ async fn what_p_care_recorded_reaches_claims_and_the_hospital_that_accepts() {
     let wished = pb::CreateReferralRequest {
         origin_facility_code: PUSKESMAS.to_owned(),
         first_level_record: Some(record()),
+        tacc: pb::Tacc::Age.into(),
         ..wish(pb::CareType::Outpatient)
     };
     let mut primary_care = served.of("service:primary-care");
@@ -311,10 +312,12 @@ async fn what_p_care_recorded_reaches_claims_and_the_hospital_that_accepts() {
 
     let mut claims = served.of("service:claims");
     let answer = claims.check_referral(check(&sent)).await.unwrap().into_inner();
-    assert_eq!((answer.usable, answer.first_level_record), (true, Some(record())));
+    assert_eq!((answer.usable, answer.tacc()), (true, pb::Tacc::Age));
+    assert_eq!(answer.first_level_record, Some(record()));
     let of_another = pb::CheckReferralRequest { member_id: member(), ..check(&sent) };
     let answer = claims.check_referral(of_another).await.unwrap().into_inner();
-    assert_eq!((answer.usable, answer.first_level_record), (false, None));
+    assert_eq!((answer.usable, answer.tacc()), (false, pb::Tacc::Unspecified));
+    assert_eq!(answer.first_level_record, None);
 
     let huge = pb::FirstLevelRecord { drug_atc_codes: vec!["J01CA04".to_owned(); 600], ..record() };
     let huge = pb::CreateReferralRequest { request_id: key(), first_level_record: Some(huge), ..wished };

@@ -27,9 +27,13 @@ pub(super) async fn check(mesh: &Mesh, entries: &[Entry]) -> anyhow::Result<Vec<
     });
     let of_seps = entries.iter().filter_map(|entry| {
         let sep = entry.answer::<claims::IssueSepRequest>()?.sep?;
+        if sep.referral_number.is_empty() {
+            return None;
+        }
         let answered = referral::CheckReferralResponse::full_name();
-        let evidence = sep.evidence.iter().find(|evidence| evidence.answer_type == answered)?;
-        let told = referral::CheckReferralResponse::decode(evidence.answer.as_slice()).ok()?;
+        let evidence = sep.evidence.iter().find(|evidence| evidence.answer_type == answered);
+        let told = evidence.map(|kept| referral::CheckReferralResponse::decode(kept.answer.as_slice()));
+        let told = told.and_then(Result::ok).unwrap_or_default();
         let kept = told.first_level_record.as_ref() == records.get(&sep.referral_number);
         (!kept).then(|| format!("{}: {}", sep.sep_number, entry.name()))
     });

@@ -89,10 +89,9 @@ pub(super) fn facts(seen: &Seen, letter: &pb::Sep) -> Result<Facts, Error> {
         referral: answer.as_ref().map(referral),
         pcare: answer
             .as_ref()
-            .and_then(|answer| answer.first_level_record.as_ref())
             // What was recorded on the card is the member's, not of a newborn on it.
             .filter(|_| letter.newborn_order == 0)
-            .map(|record| pcare(record, seen.claim.service_date))
+            .and_then(|answer| pcare(answer, seen.claim.service_date).transpose())
             .transpose()?,
         episodes: seen
             .episodes
@@ -196,7 +195,8 @@ fn referral(answer: &sisrute::CheckReferralResponse) -> Referral {
     }
 }
 
-fn pcare(record: &sisrute::FirstLevelRecord, service_date: Date) -> Result<PcareRecord, Error> {
+fn pcare(answer: &sisrute::CheckReferralResponse, service_date: Date) -> Result<Option<PcareRecord>, Error> {
+    let Some(record) = &answer.first_level_record else { return Ok(None) };
     let date = |text: &str| text.parse::<Date>().map_err(unreadable("evidence"));
     // What is not in the record was last done, if ever, the day before it begins.
     let before = date(&record.from_date)?.saturating_sub(1.day());
@@ -204,7 +204,7 @@ fn pcare(record: &sisrute::FirstLevelRecord, service_date: Date) -> Result<Pcare
         Ok(days(if day.is_empty() { before } else { date(day)? }, service_date))
     };
     let pressure = record.blood_pressure.as_ref();
-    Ok(PcareRecord {
+    Ok(Some(PcareRecord {
         anc_contacts: record.antenatal_contacts.into(),
         anc_contacts_with_pressure: record.antenatal_contacts_with_pressure.into(),
         hb_tested: record.haemoglobin_tested,
@@ -214,11 +214,11 @@ fn pcare(record: &sisrute::FirstLevelRecord, service_date: Date) -> Result<Pcare
         days_since_pressure: days_since(pressure.map_or("", |pressure| &pressure.taken_on))?,
         days_since_glucose: days_since(&record.glucose_tested_on)?,
         fasting_glucose_mg: record.fasting_glucose_mg_dl.map(i64::from),
-        referred_with_tacc: record.tacc() != sisrute::Tacc::Unspecified,
+        referred_with_tacc: answer.tacc() != sisrute::Tacc::Unspecified,
         diagnoses: record.diagnosis_codes.clone(),
         drugs: record.drug_atc_codes.clone(),
         tb_drugs: record.tuberculosis_atc_codes.clone(),
-    })
+    }))
 }
 
 /// The components of the charges, in the order of e-Klaim; each is bounded, so that their sum fits.

@@ -271,7 +271,18 @@ async fn what_p_care_recorded_up_to_the_referral_is_what_first_level_tracers_ass
     }
     let antibiotic = sisrute::FirstLevelRecord { drug_atc_codes: vec!["J01CA04".into()], ..record.clone() };
     assert_eq!(said(Some(antibiotic), "J06.9").await["fktp-acute-uri-no-antibiotic"], Unmet);
-    assert_eq!(said(Some(record), "J06.9").await["fktp-acute-uri-no-antibiotic"], Met);
+    assert_eq!(said(Some(record.clone()), "J06.9").await["fktp-acute-uri-no-antibiotic"], Met);
+    for (tacc, outcome) in [(sisrute::Tacc::Unspecified, Unmet), (sisrute::Tacc::Age, Met)] {
+        served.others(|others| {
+            others.referral.first_level_record = Some(record.clone());
+            others.referral.tacc = tacc.into();
+        });
+        let wish = pb::IssueSepRequest { initial_diagnosis: "I10".into(), ..visit(today()) };
+        let claim = served.coded(&served.issue(wish).await.unwrap(), coding(today(), "I25.1")).await;
+        let told = validated(&served, &claim).await.tracers;
+        let told = told.iter().find(|said| said.rule_id == "fktp-non-specialist-referral").unwrap();
+        assert_eq!(told.outcome(), outcome);
+    }
 
     let mut rules = served.rules("djsn:sismonev");
     let request = pb::ListTracersRequest { level: pb::TracerLevel::Fktp.into() };

@@ -232,42 +232,32 @@ impl Served {
 
     /// As many more submitted claims like this one, of other members, over the 80 days before it.
     pub(crate) async fn copies(&self, claim: &pb::Claim, from: i32, to: i32) {
-        let copy = "with source as (select * from sep where sep_number = $1)
+        let copies = [
+            "with source as (select * from sep where sep_number = $1)
              insert into sep (sep_number, facility_code, member_id, service_date, care_type, clinic, emergency, issued_at, letter)
              select 'COPY' || lpad(g::text, 15, '0'), facility_code, gen_random_uuid(), service_date - g % 80, care_type, clinic,
-                    emergency, issued_at, letter from source, generate_series($2, $3) g";
-        sqlx::query(copy)
-            .bind(&claim.sep_number)
-            .bind(from)
-            .bind(to)
-            .execute(&self.database.pool)
-            .await
-            .unwrap();
-        let copy = "insert into claim (claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps,
+                    emergency, issued_at, letter from source, generate_series($2, $3) g",
+            "insert into claim (claim_id, sep_number, facility_code, member_id, care_type, service_date, state, steps,
                                 created_at, data, grouping, tariff_rupiah, discharged_on, submitted_at)
              select gen_random_uuid(), s.sep_number, s.facility_code, s.member_id, s.care_type, s.service_date, 4, c.steps,
                     c.created_at, c.data, c.grouping, c.tariff_rupiah, s.service_date, now()
              from claim c, generate_series($2, $3) g join sep s on s.sep_number = 'COPY' || lpad(g::text, 15, '0')
-             where c.sep_number = $1";
-        sqlx::query(copy)
-            .bind(&claim.sep_number)
-            .bind(from)
-            .bind(to)
-            .execute(&self.database.pool)
-            .await
-            .unwrap();
-        let copy = "insert into claim_bill (claim_id, facility_code, member_id, service_date, bill)
+             where c.sep_number = $1",
+            "insert into claim_bill (claim_id, facility_code, member_id, service_date, bill)
              select c.claim_id, c.facility_code, c.member_id, c.service_date, b.bill
              from claim s join claim_bill b on b.claim_id = s.claim_id, generate_series($2, $3) g
              join claim c on c.sep_number = 'COPY' || lpad(g::text, 15, '0')
-             where s.sep_number = $1";
-        sqlx::query(copy)
-            .bind(&claim.sep_number)
-            .bind(from)
-            .bind(to)
-            .execute(&self.database.pool)
-            .await
-            .unwrap();
+             where s.sep_number = $1",
+        ];
+        for copy in copies {
+            sqlx::query(copy)
+                .bind(&claim.sep_number)
+                .bind(from)
+                .bind(to)
+                .execute(&self.database.pool)
+                .await
+                .unwrap();
+        }
         sqlx::query("analyze").execute(&self.database.pool).await.unwrap();
     }
 }

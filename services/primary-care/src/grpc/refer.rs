@@ -193,7 +193,7 @@ impl PrimaryCare {
                 (pending, kept)
             }
             None => {
-                let record = self.record_of(&mut transaction, &visit, asked.tacc).await?;
+                let record = self.record_of(&mut transaction, &visit).await?;
                 let request = CreateReferralRequest { first_level_record: Some(record), ..asked };
                 let pending =
                     Pending { request_id: Uuid::now_v7().to_string(), request: request.encode_to_vec() };
@@ -211,11 +211,10 @@ impl PrimaryCare {
         &self,
         connection: &mut PgConnection,
         visit: &Visit,
-        tacc: i32,
     ) -> Result<FirstLevelRecord, Error> {
         let policy = self.records.on(visit.date)?;
         let contacts = store::contacts(connection, visit.member, policy.from(visit.date), visit.date).await?;
-        Ok(wire::of_record(visit, tacc, &record::record(&contacts, visit.date, policy)))
+        Ok(wire::of_record(visit, &record::record(&contacts, visit.date, policy)))
     }
 
     fn judge(&self, visit: &Visit, order: &Order) -> Result<bool, Error> {

@@ -228,13 +228,12 @@ pub(super) fn of_visit(visit: &Visit) -> pb::Visit {
 }
 
 /// What a referral carries: the visit that is referred, and the record of those before it.
-pub(super) fn of_record(visit: &Visit, tacc: i32, record: &Record) -> referral::FirstLevelRecord {
+pub(super) fn of_record(visit: &Visit, record: &Record) -> referral::FirstLevelRecord {
     let count = |days: usize| i32::try_from(days).unwrap_or(i32::MAX);
     referral::FirstLevelRecord {
         from_date: record.from.to_string(),
         diagnosis_codes: diagnosis_codes(visit),
         drug_atc_codes: visit.drugs.iter().map(|drug| drug.code.as_str().to_owned()).collect(),
-        tacc,
         blood_pressure: record.pressure.map(|pressure| referral::BloodPressure {
             taken_on: pressure.taken_on.to_string(),
             systolic_mmhg: pressure.systolic_mmhg,

@@ -159,7 +159,11 @@ impl Served {
         };
         let terms = self.terms(&letter)?;
         let hindrances = usable::hindrances(&letter, &terms, &service, time::today_at);
-        let record = if hindrances.is_empty() { map::first_level_record(&letter)? } else { None };
+        let (record, tacc) = if hindrances.is_empty() {
+            (map::first_level_record(&letter)?, letter.tacc.map_or(pb::Tacc::Unspecified, Into::into))
+        } else {
+            (None, pb::Tacc::Unspecified)
+        };
         Ok(pb::CheckReferralResponse {
             usable: hindrances.is_empty(),
             reasons: hindrances.into_iter().map(|reason| map::unusable(reason).into()).collect(),
@@ -171,6 +175,7 @@ impl Served {
             care_type: pb::CareType::from(letter.care_type).into(),
             accepted_at: letter.times.accepted_at.map(time::to_proto),
             first_level_record: record,
+            tacc: tacc.into(),
             ..answer
         })
     }
