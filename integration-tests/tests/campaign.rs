@@ -153,8 +153,8 @@ fn only_submissions(summary: &Summary, check: &str) -> bool {
     shown.clone().count() > 0 && shown.into_iter().all(|example| example.contains("SubmitClaim"))
 }
 
-/// The batcher answers before its commit: between claims and PostgreSQL the answer to the commit of a batch comes before
-/// the commit. Which transactions are of the batcher is told by the method of the records that they keep.
+/// The batcher answers before its commit: between claims and PostgreSQL the answer to the statement of a batch comes before
+/// its commit. Which statements are of the batcher is told by the method of the records that they keep.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_answered_before_its_commit_is_found_as_lost() {
     let mut mesh = Mesh::start_breakable(Options::crash_testing()).await.unwrap();

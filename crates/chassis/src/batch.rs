@@ -3,15 +3,23 @@
 //! event of each write are in the transaction, as [`crate::Mutation`] has it for one, and each caller is answered
 //! only after the commit.
 //!
+//! A kind whose writes hold nothing before they are made is written by one statement, which is the transaction: it writes
+//! nothing when what it rests on has changed, and then they are made again in a transaction that holds it.
+//!
 //! A write that fails harms nobody else: when the database refuses a transaction, each of its writes is tried again
 //! in one of its own.
 
-use std::{collections::HashSet, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use anyhow::Context;
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use prost::{Message, Name};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction, pool::PoolConnection};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -20,7 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Call, Db, Mutation, Problem, mutation, relay};
+use crate::{
+    Call, Db, Mutation, Problem, mutation,
+    relay::{Concluded, Kept},
+};
 
 /// Most writes of one transaction.
 const MOST_WRITES: usize = 512;
@@ -40,13 +51,29 @@ const NOT_FULL: usize = 2;
 /// Its statements take arrays of a length that says nothing: planned anew for each batch they would come out the same.
 /// Each row is found by a key. A plan that is made while a table is small would read the whole of it, or all rows that share
 /// the beginning of a key, and be kept when it has grown.
-const BEGIN: &str = "begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; \
-                     set local enable_hashjoin = off; set local enable_mergejoin = off; \
-                     set local enable_material = off; set local enable_memoize = off; \
-                     set local enable_bitmapscan = off";
+const PLANS: [(&str, &str); 7] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_material", "off"),
+    ("enable_memoize", "off"),
+    ("enable_bitmapscan", "off"),
+];
+/// How long a [`Turn::Hopeful`] waits for what another transaction holds, before its writes are made in another turn.
+const LOCKED: (&str, &str) = ("lock_timeout", "100ms");
+/// Begins a transaction whose statements are planned so.
+static BEGIN: LazyLock<String> = LazyLock::new(|| {
+    PLANS
+        .iter()
+        .fold("begin".to_owned(), |begin, (name, value)| format!("{begin}; set local {name} = {value}"))
+});
 
 /// The constraint that keeps a key from being taken twice.
 const KEY: &str = "idempotency_pkey";
+/// SQLSTATE of what a [`Turn::Hopeful`] did not hope for: a serialization failure, which `conclude` raises, and a lock that was
+/// not to be had in time.
+const MOVED: [&str; 2] = ["40001", "55P03"];
 
 /// A kind of write that is made together with others of its kind.
 pub trait Batched: Send + Sync + 'static {
@@ -58,14 +85,18 @@ pub trait Batched: Send + Sync + 'static {
     type Error: From<Problem> + From<sqlx::Error> + Send + 'static;
     /// What a write is about. Two writes about the same are never in one transaction.
     type Subject: Eq + Hash;
+    /// What is written last.
+    type Changes: Send + Sync;
 
     /// Its name in metrics, e.g. `submit_claim`.
     const NAME: &'static str;
+    /// The turn in which writes are made first: [`Turn::Hopeful`] for a kind that writes by [`Batched::conclude`] only.
+    const FIRST: Turn = Turn::Shared;
 
     /// What this work is about.
     fn subject(work: &Self::Work) -> Self::Subject;
 
-    /// Writes everything in a few statements, and says of each what became of it, in the same order.
+    /// Writes in a few statements, and says of each what becomes of it, in the same order; and what is written last.
     ///
     /// # Errors
     /// When the database refuses a statement: nothing is kept of any of them then.
@@ -74,12 +105,29 @@ pub trait Batched: Send + Sync + 'static {
         connection: &mut PgConnection,
         turn: Turn,
         asked: &[(&Call, &Self::Work)],
-    ) -> impl Future<Output = sqlx::Result<Vec<Outcome<Self::Answer, Self::Error>>>> + Send;
+    ) -> impl Future<Output = sqlx::Result<(Outcomes<Self>, Self::Changes)>> + Send;
+
+    /// Writes what is written last, and keeps keys, answers and events with it, in one statement. It is over when PostgreSQL
+    /// is ready for the next one: a row that it returned may come before its commit.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    fn conclude(
+        &self,
+        connection: &mut PgConnection,
+        _changes: &Self::Changes,
+        kept: &Kept<'_>,
+    ) -> impl Future<Output = sqlx::Result<Concluded>> + Send {
+        kept.conclude(connection)
+    }
 }
 
 /// Who waits while writes are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
+    /// As [`Turn::Shared`], and outside of a transaction: nothing is held or written before the one statement that writes
+    /// all, and that writes nothing when what was read has changed. Then they are made again in [`Turn::Shared`].
+    Hopeful,
     /// All that come after them, even when it is only one: what another transaction holds must not be waited for.
     Shared,
     /// Nobody but its caller: the one write is made beside the others, and waits for what it needs.
@@ -152,6 +200,7 @@ impl<B: Batched> Batcher<B> {
         let writer = Writer {
             jobs: Arc::new(Mutex::new(jobs)),
             not_full: Arc::new(Semaphore::new(NOT_FULL)),
+            statements: db.connections(WRITERS, &[&PLANS[..], &[LOCKED]].concat()),
             db,
             kind: Arc::new(kind),
             sizes,
@@ -220,6 +269,8 @@ struct Writer<B: Batched> {
     /// Taken by transactions that are not full.
     not_full: Arc<Semaphore>,
     db: Db,
+    /// On which a statement is a transaction.
+    statements: PgPool,
     kind: Arc<B>,
     sizes: Histogram<u64>,
     /// About the same as a write of the last transaction, so not in it.
@@ -232,6 +283,7 @@ impl<B: Batched> Writer<B> {
             jobs: Arc::clone(&self.jobs),
             not_full: Arc::clone(&self.not_full),
             db: self.db.clone(),
+            statements: self.statements.clone(),
             kind: Arc::clone(&self.kind),
             sizes: self.sizes.clone(),
             later: Vec::new(),
@@ -244,14 +296,16 @@ impl<B: Batched> Writer<B> {
                 continue;
             }
             self.sizes.record(jobs.len() as u64, &[KeyValue::new("write", B::NAME)]);
-            let mut outcomes = self.written(&jobs, Keys::New).await;
-            if matches!(outcomes, Err(Failed::Taken)) {
-                outcomes = self.written(&jobs, Keys::Unknown).await;
+            let mut outcomes = self.written(B::FIRST, &jobs, Keys::New).await;
+            if matches!(outcomes, Err(Failed::Taken | Failed::Moved)) {
+                outcomes = self.written(Turn::Shared, &jobs, Keys::Unknown).await;
             }
             match outcomes {
                 Ok(outcomes) => self.answer(jobs, outcomes),
                 // Perhaps because of one of them only.
-                Err(Failed::Taken | Failed::Refused(_)) => jobs.into_iter().for_each(|job| self.alone(job)),
+                Err(Failed::Taken | Failed::Moved | Failed::Refused(_)) => {
+                    jobs.into_iter().for_each(|job| self.alone(job))
+                }
                 Err(Failed::Lost(problem)) => {
                     for job in jobs {
                         let _nobody_waits = job.answer.send(Err(problem.clone().into()));
@@ -261,9 +315,15 @@ impl<B: Batched> Writer<B> {
         }
     }
 
-    async fn written(&self, jobs: &[Job<B>], keys: Keys) -> Result<Outcomes<B>, Failed> {
-        let written = timeout(PATIENCE, together(&self.db, &*self.kind, Turn::Shared, jobs, keys)).await;
-        written.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database"))))
+    async fn written(&self, turn: Turn, jobs: &[Job<B>], keys: Keys) -> Result<Outcomes<B>, Failed> {
+        let written = timeout(PATIENCE, async {
+            let open = match turn {
+                Turn::Hopeful => Open::Statements(self.statements.acquire().await?),
+                Turn::Shared | Turn::Alone => Open::transaction(&self.db).await?,
+            };
+            together(&self.db, open, &*self.kind, turn, jobs, keys).await
+        });
+        written.await.unwrap_or_else(|_| Err(Failed::Lost(Problem::unavailable("database"))))
     }
 
     /// Takes what was handed in until now, or waits for a write; and, unless it is enough for a full transaction, waits until
@@ -350,6 +410,8 @@ enum Keys {
 enum Failed {
     /// A key was taken before.
     Taken,
+    /// What was read has changed, or is held by another transaction.
+    Moved,
     /// A row is refused.
     Refused(sqlx::Error),
     /// The database does not do what it is asked, whoever asks.
@@ -362,23 +424,29 @@ impl From<sqlx::Error> for Failed {
         if told.and_then(sqlx::error::DatabaseError::constraint) == Some(KEY) {
             return Self::Taken;
         }
+        let code = told.and_then(sqlx::error::DatabaseError::code);
+        if code.as_deref().is_some_and(|code| MOVED.contains(&code)) {
+            return Self::Moved;
+        }
         // Classes of SQLSTATE that one row can cause: 22 its data, 23 a constraint, 40 whom it waited for.
-        let of_a_row = told
-            .and_then(sqlx::error::DatabaseError::code)
-            .is_some_and(|code| ["22", "23", "40"].iter().any(|class| code.starts_with(class)));
+        let of_a_row =
+            code.is_some_and(|code| ["22", "23", "40"].iter().any(|class| code.starts_with(class)));
         if of_a_row { Self::Refused(error) } else { Self::Lost(error.into()) }
     }
 }
 
 /// One transaction for one write.
 async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Answer, B::Error> {
-    let refused = match together(db, kind, Turn::Alone, std::slice::from_ref(job), Keys::New).await {
+    let open = Open::transaction(db).await.map_err(Problem::from)?;
+    let jobs = std::slice::from_ref(job);
+    let refused = match together(db, open, kind, Turn::Alone, jobs, Keys::New).await {
         Ok(mut outcomes) => match outcomes.pop() {
             Some(Outcome::Written(answer, _)) => return Ok(answer),
             Some(Outcome::Refused(error)) => return Err(error),
             // It waited as long as it may; its caller repeats.
             Some(Outcome::Alone) | None => Problem::unavailable("database").into(),
         },
+        Err(Failed::Moved) => Problem::unavailable("database").into(),
         Err(Failed::Lost(problem)) => return Err(problem.into()),
         Err(Failed::Taken) => Problem::unavailable("idempotency record").into(),
         Err(Failed::Refused(error)) => error.into(),
@@ -387,20 +455,42 @@ async fn by_itself<B: Batched>(db: &Db, kind: &B, job: &Job<B>) -> Result<B::Ans
     job.mutation.replayed(db).await?.ok_or(refused)
 }
 
-/// One transaction for several writes. Their keys are taken with the answers, at its end: when one is taken already, the
-/// database refuses all of it.
+/// On what writes are made.
+enum Open {
+    /// Each statement is a transaction.
+    Statements(PoolConnection<Postgres>),
+    /// All are one.
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Open {
+    async fn transaction(db: &Db) -> sqlx::Result<Self> {
+        db.begin_by(&BEGIN).await.map(Self::Transaction)
+    }
+
+    fn connection(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Statements(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+/// One transaction for several writes, or what is read for them and then one statement. Their keys are taken with the
+/// answers, at its end: when one is taken already, the database refuses all of it.
 async fn together<B: Batched>(
     db: &Db,
+    mut open: Open,
     kind: &B,
     turn: Turn,
     jobs: &[Job<B>],
     keys: Keys,
 ) -> Result<Outcomes<B>, Failed> {
-    let mut transaction = db.begin_by(BEGIN).await?;
+    let connection = open.connection();
     let all: Vec<_> = jobs.iter().map(|job| &job.mutation).collect();
     let mut stored = match keys {
         Keys::New => jobs.iter().map(|_| None).collect(),
-        Keys::Unknown => mutation::stored_of(&mut transaction, &all).await?,
+        Keys::Unknown => mutation::stored_of(connection, &all).await?,
     };
     let fresh: Vec<_> = stored.iter().map(Option::is_none).collect();
     let asked: Vec<_> =
@@ -408,13 +498,13 @@ async fn together<B: Batched>(
     if asked.is_empty() {
         return Ok(stored.into_iter().flatten().map(replay).collect());
     }
-    let written = kind.write(&mut transaction, turn, &asked).await?;
+    let (written, changes) = kind.write(connection, turn, &asked).await?;
     if written.len() != asked.len() {
         return Err(Failed::Lost(Problem::internal()));
     }
     if written.iter().any(|outcome| matches!(outcome, Outcome::Refused(_))) {
         // One that was written before is refused because of that.
-        stored = mutation::stored_of(&mut transaction, &all).await?;
+        stored = mutation::stored_of(connection, &all).await?;
     }
     let mut written = written.into_iter();
     let (mut outcomes, mut new) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
@@ -428,15 +518,15 @@ async fn together<B: Batched>(
         outcomes.push(outcome);
         new.push(is_new);
     }
-    let kept = Kept::of(jobs, &outcomes, &new);
+    let kept = Kept { patient: turn == Turn::Hopeful, ..kept(jobs, &outcomes, &new) };
     if kept.callers.is_empty() {
         return Ok(outcomes);
     }
-    let positions_are_ours = kept.write(&mut transaction).await?;
-    // Positions are given last: until the commit, nobody else gives any.
-    let written = relay::write(&mut transaction, &kept.events, positions_are_ours).await?;
-    transaction.commit().await?;
-    written.committed(db);
+    let concluded = kind.conclude(connection, &changes, &kept).await?;
+    if let Open::Transaction(transaction) = open {
+        transaction.commit().await?;
+    }
+    concluded.committed(db);
     Ok(outcomes)
 }
 
@@ -448,67 +538,33 @@ fn replay<A: Message + Default, E: From<Problem>>(stored: Result<Vec<u8>, Proble
     }
 }
 
-/// Keys, answers and events of what was written: columns of statements.
-#[derive(Default)]
-struct Kept<'a> {
-    callers: Vec<&'a str>,
-    request_ids: Vec<&'a str>,
-    methods: Vec<&'a str>,
-    request_hashes: Vec<&'a [u8]>,
-    responses: Vec<Vec<u8>>,
-    events: relay::Events<'a>,
-}
-
-impl<'a> Kept<'a> {
-    fn of<B: Batched>(
-        jobs: &'a [Job<B>],
-        outcomes: &'a [Outcome<B::Answer, B::Error>],
-        new: &[bool],
-    ) -> Self {
-        let mut kept = Self::default();
-        let mut written = Vec::with_capacity(jobs.len());
-        for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(new).filter(|(_, new)| **new) {
-            let Outcome::Written(answer, events) = outcome else { continue };
-            written.push((&job.mutation, answer));
-            for event in events {
-                kept.events.event_ids.push(Uuid::now_v7());
-                kept.events.kinds.push(&event.kind);
-                kept.events.subjects.push(&event.subject);
-                kept.events.traceparents.push(&job.mutation.traceparent);
-                kept.events.bodies.push(&event.body);
-            }
+/// What is to be kept of writes that are new.
+fn kept<'a, B: Batched>(
+    jobs: &'a [Job<B>],
+    outcomes: &'a [Outcome<B::Answer, B::Error>],
+    new: &[bool],
+) -> Kept<'a> {
+    let mut kept = Kept::default();
+    let mut written = Vec::with_capacity(jobs.len());
+    for ((job, outcome), _) in jobs.iter().zip(outcomes).zip(new).filter(|(_, new)| **new) {
+        let Outcome::Written(answer, events) = outcome else { continue };
+        written.push((&job.mutation, answer));
+        for event in events {
+            kept.event_ids.push(Uuid::now_v7());
+            kept.kinds.push(&event.kind);
+            kept.subjects.push(&event.subject);
+            kept.traceparents.push(&job.mutation.traceparent);
+            kept.bodies.push(&event.body);
         }
-        // In this order no two transactions can wait for each other's keys.
-        written.sort_unstable_by_key(|(mutation, _)| (&mutation.caller, &mutation.request_id));
-        for (mutation, answer) in written {
-            kept.callers.push(&mutation.caller);
-            kept.request_ids.push(&mutation.request_id);
-            kept.methods.push(&mutation.method);
-            kept.request_hashes.push(&mutation.request_hash);
-            kept.responses.push(answer.encode_to_vec());
-        }
-        kept
     }
-
-    /// Keeps keys and answers. Tells whether the transaction may give events their positions: it then holds [`relay::LOCK`],
-    /// which is asked for once no key has to be waited for.
-    async fn write(&self, transaction: &mut Transaction<'static, Postgres>) -> sqlx::Result<bool> {
-        sqlx::query_scalar!(
-            r#"with kept as (
-                   insert into idempotency (caller, request_id, method, request_hash, response)
-                   select done.* from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
-                          as done (caller, request_id, method, request_hash, response)
-                   returning 1
-               )
-               select pg_try_advisory_xact_lock($6) as "ours!" from (select count(*) from kept) as all_kept"#,
-            &self.callers as &[&str],
-            &self.request_ids as &[&str],
-            &self.methods as &[&str],
-            &self.request_hashes as &[&[u8]],
-            &self.responses,
-            relay::LOCK,
-        )
-        .fetch_one(&mut **transaction)
-        .await
+    // In this order no two transactions can wait for each other's keys.
+    written.sort_unstable_by_key(|(mutation, _)| (&mutation.caller, &mutation.request_id));
+    for (mutation, answer) in written {
+        kept.callers.push(&mutation.caller);
+        kept.request_ids.push(&mutation.request_id);
+        kept.methods.push(&mutation.method);
+        kept.request_hashes.push(&mutation.request_hash);
+        kept.responses.push(answer.encode_to_vec());
     }
+    kept
 }

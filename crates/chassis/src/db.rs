@@ -111,6 +111,13 @@ impl Db {
         begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
+    /// Further connections, that have these settings.
+    pub(crate) fn connections(&self, most: u32, settings: &[(&str, &str)]) -> PgPool {
+        let options = PgConnectOptions::clone(&self.pool.connect_options());
+        let pool = self.pool.options().clone().max_connections(most).min_connections(0);
+        pool.connect_lazy_with(options.options(settings.iter().copied()))
+    }
+
     /// Creates what is missing in the schema.
     ///
     /// # Errors

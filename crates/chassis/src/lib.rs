@@ -44,6 +44,6 @@ pub use follow::Fold;
 pub use identity::Caller;
 pub use mutation::{Begun, Mutation, NotARequestId, RequestId, Write};
 pub use problem::{DOMAIN, Fields, Problem};
-pub use relay::LOCK as RELAY_LOCK;
+pub use relay::{Concluded, Kept, LOCK as RELAY_LOCK};
 pub use service::{Parts, Service, Start};
 pub use upstream::Upstream;

@@ -107,147 +107,104 @@ async fn tidy(pool: &PgPool) {
 }
 
 async fn relay(db: &Db) -> sqlx::Result<i64> {
-    let mut transaction = db.begin().await?;
-    let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "ours!""#, LOCK);
-    if !ours.fetch_one(&mut *transaction).await? {
-        return Ok(0);
-    }
-    let feed = give_positions(&mut transaction, &Events::default()).await?;
-    transaction.commit().await?;
-    feed.told(db);
-    Ok(feed.moved)
+    let mut connection = db.pool.acquire().await?;
+    let concluded = Kept::default().conclude(&mut connection).await?;
+    concluded.told(db);
+    Ok(concluded.moved.unwrap_or_default())
 }
 
-/// What a transaction made of the feed.
-struct Feed {
-    /// Its newest position.
-    head: i64,
-    /// How many events were moved into it.
-    moved: i64,
-    /// Whether more may wait, before which nothing else is written.
-    more: bool,
+/// What became of the feed and of events at the end of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Concluded {
+    /// Newest position of the feed, when the transaction could give positions.
+    pub head: Option<i64>,
+    /// How many events it moved into the feed, then.
+    pub moved: Option<i64>,
+    /// Whether events wait in the outbox.
+    pub waits: bool,
 }
 
-impl Feed {
-    /// The transaction has committed.
+impl Concluded {
+    /// The transaction has committed: what is in the feed is known.
     fn told(&self, db: &Db) {
-        db.outbox.moved.fetch_add(usize::try_from(self.moved).unwrap_or_default(), Ordering::Relaxed);
+        let (Some(head), Some(moved)) = (self.head, self.moved) else { return };
+        db.outbox.moved.fetch_add(usize::try_from(moved).unwrap_or_default(), Ordering::Relaxed);
         db.head.send_if_modified(|known| {
-            let newer = self.head > *known;
+            let newer = head > *known;
             if newer {
-                *known = self.head;
+                *known = head;
             }
             newer
         });
     }
-}
 
-/// Events of a transaction that is about to commit: columns of a statement.
-#[derive(Default)]
-pub(crate) struct Events<'a> {
-    pub(crate) event_ids: Vec<Uuid>,
-    pub(crate) kinds: Vec<&'a str>,
-    pub(crate) subjects: Vec<&'a str>,
-    pub(crate) traceparents: Vec<&'a str>,
-    pub(crate) bodies: Vec<&'a [u8]>,
-}
-
-/// Where the events of a transaction are.
-pub(crate) struct Written {
-    /// The feed, when it was changed.
-    feed: Option<Feed>,
-}
-
-impl Written {
-    /// The transaction has committed.
+    /// The transaction has committed, and what waits is left to the relay.
     pub(crate) fn committed(&self, db: &Db) {
-        if let Some(feed) = &self.feed {
-            feed.told(db);
-        }
-        if self.waits() {
+        self.told(db);
+        if self.waits {
             db.outbox.written.notify_one();
         }
     }
+}
 
-    /// Whether its events wait in the outbox.
-    fn waits(&self) -> bool {
-        self.feed.as_ref().is_none_or(|feed| feed.more)
+/// What a transaction keeps of its writes, and tells of them: arguments of the function `conclude` of the database, which
+/// keeps keys and answers, and gives the events their positions in the feed or leaves them in the outbox. Through the outbox
+/// each would be written, deleted and written again.
+#[derive(Debug, Default)]
+pub struct Kept<'a> {
+    /// Whether the lock of whoever gives positions is waited for.
+    pub patient: bool,
+    /// Who asked.
+    pub callers: Vec<&'a str>,
+    /// Under which key.
+    pub request_ids: Vec<&'a str>,
+    /// For what.
+    pub methods: Vec<&'a str>,
+    /// With which request.
+    pub request_hashes: Vec<&'a [u8]>,
+    /// The answers, encoded.
+    pub responses: Vec<Vec<u8>>,
+    /// Ids of the events.
+    pub event_ids: Vec<Uuid>,
+    /// Their types.
+    pub kinds: Vec<&'a str>,
+    /// What they are about.
+    pub subjects: Vec<&'a str>,
+    /// The traces that they belong to.
+    pub traceparents: Vec<&'a str>,
+    /// The events, encoded.
+    pub bodies: Vec<&'a [u8]>,
+}
+
+impl Kept<'_> {
+    /// Key of the lock of whoever gives events their positions.
+    pub const LOCK: i64 = LOCK;
+    /// Most events that are moved at once.
+    pub const MOST: i64 = BATCH;
+
+    /// The last statement of a transaction, or one of its own.
+    pub(crate) async fn conclude(&self, connection: &mut PgConnection) -> sqlx::Result<Concluded> {
+        sqlx::query_as!(
+            Concluded,
+            r#"select head, moved, waits as "waits!"
+               from conclude($1, $2, $3, true, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
+            Self::LOCK,
+            self.patient,
+            Self::MOST,
+            &self.callers as &[&str],
+            &self.request_ids as &[&str],
+            &self.methods as &[&str],
+            &self.request_hashes as &[&[u8]],
+            &self.responses,
+            &self.event_ids,
+            &self.kinds as &[&str],
+            &self.subjects as &[&str],
+            &self.traceparents as &[&str],
+            &self.bodies as &[&[u8]],
+        )
+        .fetch_one(connection)
+        .await
     }
-}
-
-/// Writes events as the last of a transaction: into the feed, after all that wait, when it holds the lock. Through the
-/// outbox each would be written, deleted and written again.
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    events: &Events<'_>,
-    holds_lock: bool,
-) -> sqlx::Result<Written> {
-    let feed = if holds_lock { Some(give_positions(&mut *connection, events).await?) } else { None };
-    let written = Written { feed };
-    if written.waits() {
-        leave_waiting(connection, events).await?;
-    }
-    Ok(written)
-}
-
-/// Moves the first events that wait into the feed, and writes further ones after them unless more may wait. Whoever asks
-/// has taken the lock in an earlier statement: so all that was committed under it is seen.
-async fn give_positions(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<Feed> {
-    sqlx::query_as!(
-        Feed,
-        r#"with head as (
-               select coalesce(max(position), 0) as position from feed
-           ), waiting as (
-               delete from outbox
-               where ctid = any(array(select ctid from outbox order by outbox_id limit $1))
-               returning *
-           ), moved as (
-               insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
-               select head.position + row_number() over (order by outbox_id),
-                      event_id, kind, subject, traceparent, body, occurred_at
-               from waiting, head
-               returning 1
-           ), since as (
-               select position + events as position, events as moved, events >= $1 as more
-               from head, (select count(*) as events from moved) as moved
-           ), written as (
-               insert into feed (position, event_id, kind, subject, traceparent, body, occurred_at)
-               select position + place, event_id, kind, subject, traceparent, body, now()
-               from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[]) with ordinality
-                    as event (event_id, kind, subject, traceparent, body, place), since
-               where not more
-               returning 1
-           )
-           select position + (select count(*) from written) as "head!", moved as "moved!", more as "more!"
-           from since"#,
-        BATCH,
-        &events.event_ids,
-        &events.kinds as &[&str],
-        &events.subjects as &[&str],
-        &events.traceparents as &[&str],
-        &events.bodies as &[&[u8]],
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// Leaves events to whoever holds the lock next.
-async fn leave_waiting(connection: &mut PgConnection, events: &Events<'_>) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into outbox (event_id, kind, subject, traceparent, body)
-         select event_id, kind, subject, traceparent, body
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[]) with ordinality
-              as event (event_id, kind, subject, traceparent, body, place)
-         order by place",
-        &events.event_ids,
-        &events.kinds as &[&str],
-        &events.subjects as &[&str],
-        &events.traceparents as &[&str],
-        &events.bodies as &[&[u8]],
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

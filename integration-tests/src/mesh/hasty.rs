@@ -1,8 +1,9 @@
-//! A fault for the campaign to find: a link to PostgreSQL that says of a commit that it is done before it asks for it, so
-//! that whoever calls answers before its commit. Which commits: those of transactions in which PostgreSQL sent a notice,
-//! as a trigger does that is planted with it.
+//! A fault for the campaign to find: a link to PostgreSQL that says of a statement that it is committed before it asks for
+//! that, so that whoever calls answers before its commit. Which statements: those outside of transactions, while which
+//! PostgreSQL sent a notice, as a trigger does that is planted with it.
 //!
-//! Of the protocol of PostgreSQL (version 3, without TLS) it knows where a message ends, and four of them.
+//! Of the protocol of PostgreSQL (version 3, without TLS) it knows where a message ends, and seven of them. A statement is
+//! committed when its caller asks for a point of synchronisation; who calls here asks for the end of its portal before.
 
 use std::{io, time::Duration};
 
@@ -14,14 +15,20 @@ use tokio::{
 
 /// Instead of its length and version, a first message says with this that it asks for TLS; one byte answers it.
 const TLS_WANTED: u32 = 80_877_103;
-/// What PostgreSQL answers to a commit: that it is done, and that it is ready for the next statement.
-const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I";
-/// The kinds of messages that matter.
-const QUERY: u8 = b'Q';
+/// What is asked: that a statement is executed; that it is committed, and that this is answered; that what there is to
+/// answer is.
+const EXECUTE: u8 = b'E';
+const SYNC: &[u8] = b"S\0\0\0\x04";
+const FLUSH: &[u8] = b"H\0\0\0\x04";
+/// What PostgreSQL answers: a notice; that a statement went wrong; that its portal is closed; that it is ready for the next
+/// one, here outside of transactions.
 const NOTICE: u8 = b'N';
+const ERROR: u8 = b'E';
+const CLOSED: u8 = b'3';
 const READY: u8 = b'Z';
+const COMMITTED: &[u8] = b"Z\0\0\0\x05I";
 
-/// Carries one connection until it ends; a commit that was chosen reaches PostgreSQL so much later than it is answered.
+/// Carries one connection until it ends; a statement that was chosen is committed so much later than that is answered.
 pub(super) async fn carry(
     near: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     far: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
@@ -37,13 +44,31 @@ pub(super) async fn carry(
         }
         near.write_all(&[told.byte().await?]).await?;
     }
-    let mut chosen = false;
+    let (mut executes, mut in_transaction) = (false, false);
     loop {
         tokio::select! {
             message = asked.next(1) => {
                 let message = message?;
-                if !chosen || !is_commit(&message) {
+                executes |= message.first() == Some(&EXECUTE);
+                if message != SYNC || !executes || in_transaction {
                     far.write_all(&message).await?;
+                    continue;
+                }
+                executes = false;
+                far.write_all(FLUSH).await?;
+                let mut chosen = false;
+                let wrong = loop {
+                    let message = told.next(1).await?;
+                    near.write_all(&message).await?;
+                    match message.first() {
+                        Some(&NOTICE) => chosen = true,
+                        Some(&CLOSED) => break false,
+                        Some(&ERROR) => break true,
+                        _ => {}
+                    }
+                };
+                if !chosen || wrong {
+                    far.write_all(SYNC).await?;
                     continue;
                 }
                 near.write_all(COMMITTED).await?;
@@ -52,27 +77,18 @@ pub(super) async fn carry(
                     () = sleep(late) => {}
                     ended = asked.until_ended() => return ended,
                 }
-                far.write_all(&message).await?;
+                far.write_all(SYNC).await?;
                 while told.next(1).await?.first() != Some(&READY) {}
-                chosen = false;
             }
             message = told.next(1) => {
                 let message = message?;
-                match message.first() {
-                    Some(&NOTICE) => chosen = true,
-                    // Ready, and in no transaction.
-                    Some(&READY) if message.last() == Some(&b'I') => chosen = false,
-                    _ => {}
+                if message.first() == Some(&READY) {
+                    in_transaction = message != COMMITTED;
                 }
                 near.write_all(&message).await?;
             }
         }
     }
-}
-
-fn is_commit(message: &[u8]) -> bool {
-    let text = message.get(5..).and_then(|text| text.strip_suffix(b"\0"));
-    message.first() == Some(&QUERY) && text.is_some_and(|text| text.eq_ignore_ascii_case(b"commit"))
 }
 
 /// The messages of one side. Whoever stops waiting for one loses nothing.
@@ -131,7 +147,9 @@ mod tests {
     use super::*;
 
     const LATE: Duration = Duration::from_millis(200);
-    const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+    const EXECUTED: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+    const NOTICED: &[u8] = b"N\0\0\0\x05\0";
+    const PORTAL_CLOSED: &[u8] = b"3\0\0\0\x04";
     const IN_TRANSACTION: &[u8] = b"Z\0\0\0\x05T";
 
     /// Who calls, and who is called, over a hasty link and after their first messages.
@@ -158,28 +176,53 @@ mod tests {
         timeout(LATE / 2, to.read_exact(&mut read)).await.is_ok_and(|read| read.is_ok()) && read == message
     }
 
+    /// A statement that is executed, and its commit asked for.
+    async fn executes(calls: &mut DuplexStream, called: &mut DuplexStream) {
+        assert!(passes(calls, called, EXECUTED).await);
+        calls.write_all(SYNC).await.unwrap();
+        assert!(heard(called, FLUSH).await, "it is answered, and not committed");
+    }
+
     #[tokio::test]
-    async fn a_commit_is_answered_before_it_is_asked_for_when_a_notice_came() {
+    async fn a_statement_is_answered_before_its_commit_when_a_notice_came() {
         let (mut calls, mut called) = linked().await;
-        assert!(passes(&mut called, &mut calls, IN_TRANSACTION).await);
-        assert!(passes(&mut calls, &mut called, COMMIT).await, "nothing was noticed");
+        executes(&mut calls, &mut called).await;
+        assert!(passes(&mut called, &mut calls, PORTAL_CLOSED).await);
+        assert!(heard(&mut called, SYNC).await, "nothing was noticed");
         assert!(passes(&mut called, &mut calls, COMMITTED).await);
-        assert!(passes(&mut called, &mut calls, b"N\0\0\0\x05\0").await);
-        calls.write_all(COMMIT).await.unwrap();
+        executes(&mut calls, &mut called).await;
+        for message in [NOTICED, PORTAL_CLOSED] {
+            assert!(passes(&mut called, &mut calls, message).await);
+        }
         assert!(heard(&mut calls, COMMITTED).await);
-        assert!(!heard(&mut called, COMMIT).await, "it is late");
-        let mut late = [0; COMMIT.len()];
+        assert!(!heard(&mut called, SYNC).await, "it is late");
+        let mut late = [0; SYNC.len()];
         called.read_exact(&mut late).await.unwrap();
-        assert_eq!(late, COMMIT);
+        assert_eq!(late, SYNC);
         called.write_all(COMMITTED).await.unwrap();
         assert!(passes(&mut calls, &mut called, b"X\0\0\0\x04").await, "and goes on as if nothing were");
     }
 
     #[tokio::test]
+    async fn what_is_wrong_or_in_a_transaction_is_answered_in_its_turn() {
+        let (mut calls, mut called) = linked().await;
+        executes(&mut calls, &mut called).await;
+        for message in [NOTICED, b"E\0\0\0\x05\0"] {
+            assert!(passes(&mut called, &mut calls, message).await);
+        }
+        assert!(heard(&mut called, SYNC).await);
+        assert!(passes(&mut called, &mut calls, IN_TRANSACTION).await);
+        assert!(passes(&mut calls, &mut called, EXECUTED).await);
+        assert!(passes(&mut calls, &mut called, SYNC).await);
+    }
+
+    #[tokio::test]
     async fn who_ends_meanwhile_takes_the_commit_with_it() {
         let (mut calls, mut called) = linked().await;
-        assert!(passes(&mut called, &mut calls, b"N\0\0\0\x05\0").await);
-        calls.write_all(COMMIT).await.unwrap();
+        executes(&mut calls, &mut called).await;
+        for message in [NOTICED, PORTAL_CLOSED] {
+            assert!(passes(&mut called, &mut calls, message).await);
+        }
         assert!(heard(&mut calls, COMMITTED).await);
         drop(calls);
         assert_eq!(called.read(&mut [0; 1]).await.unwrap(), 0);

@@ -30,8 +30,8 @@ pub enum Way {
     Slow(Duration),
     /// Ends every connection at once.
     Refused,
-    /// To PostgreSQL, connections that begin from now on: commits in whose transaction a notice was sent are answered so
-    /// much earlier than they are asked for. A fault for the campaign to find.
+    /// To PostgreSQL, connections that begin from now on: statements outside of transactions during which a notice was sent
+    /// are answered so much earlier than their commit is asked for. A fault for the campaign to find.
     Hasty(Duration),
 }
 

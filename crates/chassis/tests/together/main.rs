@@ -2,6 +2,7 @@
 //! its commit, and none harms another.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
+mod hopeful;
 mod positions;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -40,6 +41,7 @@ impl Batched for Numbers {
     type Answer = Answer;
     type Error = Refusal;
     type Subject = i64;
+    type Changes = ();
 
     const NAME: &'static str = "number";
 
@@ -52,7 +54,7 @@ impl Batched for Numbers {
         connection: &mut PgConnection,
         _turn: Turn,
         asked: &[(&Call, &i64)],
-    ) -> sqlx::Result<Vec<Outcome<Answer, Refusal>>> {
+    ) -> sqlx::Result<(Vec<Outcome<Answer, Refusal>>, ())> {
         let numbers: Vec<i64> = asked.iter().map(|(_, number)| **number).filter(|n| *n != 13).collect();
         sqlx::query("insert into number select unnest($1::bigint[])")
             .bind(&numbers)
@@ -69,27 +71,31 @@ impl Batched for Numbers {
                 )
             }
         };
-        Ok(asked.iter().map(|(_, number)| outcome(**number)).collect())
+        Ok((asked.iter().map(|(_, number)| outcome(**number)).collect(), ()))
     }
 }
 
-struct House {
+struct House<B: Batched> {
     _database: TestDatabase,
     db: Db,
-    writes: Batcher<Numbers>,
+    writes: Batcher<B>,
     _writing: JoinHandle<anyhow::Result<()>>,
 }
 
-async fn house() -> House {
-    let database = testing::database("chassis", &[&chassis::db::MIGRATOR]).await.unwrap();
-    sqlx::raw_sql("create table number (number bigint primary key check (number between 0 and 999))")
-        .execute(&database.pool)
-        .await
-        .unwrap();
-    let stop = CancellationToken::new();
-    let db = Db::new(database.pool.clone(), stop.clone());
-    let (writes, writing) = Batcher::new(db.clone(), Numbers, stop);
-    House { _database: database, db, writes, _writing: tokio::spawn(writing) }
+impl<B: Batched> House<B> {
+    async fn of(kind: B, tables: &'static str) -> Self {
+        let database = testing::database("chassis", &[&chassis::db::MIGRATOR]).await.unwrap();
+        sqlx::raw_sql(tables).execute(&database.pool).await.unwrap();
+        let stop = CancellationToken::new();
+        let db = Db::new(database.pool.clone(), stop.clone());
+        let (writes, writing) = Batcher::new(db.clone(), kind, stop);
+        Self { _database: database, db, writes, _writing: tokio::spawn(writing) }
+    }
+}
+
+async fn house() -> House<Numbers> {
+    let table = "create table number (number bigint primary key check (number between 0 and 999))";
+    House::of(Numbers, table).await
 }
 
 fn asked(key: &str, number: i64) -> (Call, Mutation) {
@@ -100,12 +106,27 @@ fn asked(key: &str, number: i64) -> (Call, Mutation) {
     (call, mutation)
 }
 
-impl House {
-    async fn write(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
+impl<B: Batched<Work = i64>> House<B> {
+    async fn write(&self, key: &str, number: i64) -> Result<B::Answer, B::Error> {
         let (call, mutation) = asked(key, number);
         self.writes.write(call, mutation, number).await
     }
 
+    /// How many writes were made: each has its key and its event.
+    async fn written(&self) -> i64 {
+        let (keys, events): (i64, i64) = sqlx::query_as(
+            "select (select count(*) from idempotency where response is not null),
+                    (select count(*) from outbox) + (select count(*) from feed)",
+        )
+        .fetch_one(&self.db.pool)
+        .await
+        .unwrap();
+        assert_eq!(keys, events);
+        keys
+    }
+}
+
+impl House<Numbers> {
     async fn write_in_turn(&self, key: &str, number: i64) -> Result<Answer, Refusal> {
         let (call, mutation) = asked(key, number);
         self.writes.write_in_turn(call, mutation, number).await

@@ -4,9 +4,9 @@ use sqlx::{Connection, PgConnection};
 
 use super::*;
 
-impl House {
+impl<B: Batched> House<B> {
     /// Subjects of the events in the feed, by position; fails when there is a gap.
-    async fn told(&self) -> Vec<String> {
+    pub(super) async fn told(&self) -> Vec<String> {
         let told: Vec<(i64, String)> = sqlx::query_as("select position, subject from feed order by position")
             .fetch_all(&self.db.pool)
             .await
@@ -15,12 +15,12 @@ impl House {
         told.into_iter().map(|(_, subject)| subject).collect()
     }
 
-    async fn waiting(&self) -> i64 {
+    pub(super) async fn waiting(&self) -> i64 {
         sqlx::query_scalar("select count(*) from outbox").fetch_one(&self.db.pool).await.unwrap()
     }
 
     /// Whoever holds it gives the positions; nobody relays in these tests.
-    async fn hold_positions(&self) -> PgConnection {
+    pub(super) async fn hold_positions(&self) -> PgConnection {
         let mut connection = self.db.pool.acquire().await.unwrap().detach();
         sqlx::query("select pg_advisory_lock($1)")
             .bind(chassis::RELAY_LOCK)

@@ -42,6 +42,8 @@ impl Batched for Issuances {
     /// Whose member is admitted; or what there is one open SEP of: patient, facility, day and clinic.
     type Subject = (Uuid, Option<(Patient, String, Date, String)>);
 
+    type Changes = ();
+
     const NAME: &'static str = "issue_sep";
 
     fn subject(judged: &Judged) -> Self::Subject {
@@ -55,13 +57,14 @@ impl Batched for Issuances {
         connection: &mut PgConnection,
         turn: Turn,
         asked: &[(&Call, &Judged)],
-    ) -> sqlx::Result<Vec<Answered>> {
+    ) -> sqlx::Result<(Vec<Answered>, ())> {
         let mut stopped = self.stopped(&mut *connection, turn, asked).await?;
         if let [(_, judged)] = asked {
-            return Ok(vec![match stopped.pop().flatten() {
+            let outcome = match stopped.pop().flatten() {
                 Some(stopped) => stopped,
                 None => single(connection, turn, judged).await?,
-            }]);
+            };
+            return Ok((vec![outcome], ()));
         }
         for ((_, judged), stopped) in asked.iter().zip(&mut stopped) {
             // What is cited may be held by others for long, and is taken from another SEP or not only then.
@@ -79,7 +82,7 @@ impl Batched for Issuances {
                 Some(Issued::Held) | None => Outcome::Alone,
             })
         };
-        Ok(asked.iter().zip(stopped).map(outcome).collect())
+        Ok((asked.iter().zip(stopped).map(outcome).collect(), ()))
     }
 }
 
@@ -117,7 +120,7 @@ impl Issuances {
 /// Of what another transaction holds.
 fn held(turn: Turn) -> Answered {
     match turn {
-        Turn::Shared => Outcome::Alone,
+        Turn::Hopeful | Turn::Shared => Outcome::Alone,
         Turn::Alone => Outcome::Refused(Problem::unavailable("database").into()),
     }
 }
@@ -126,7 +129,7 @@ fn held(turn: Turn) -> Answered {
 /// without end then, for it occupies a connection.
 async fn single(connection: &mut PgConnection, turn: Turn, judged: &Judged) -> sqlx::Result<Answered> {
     let wait = match turn {
-        Turn::Shared => Wait::Briefly,
+        Turn::Hopeful | Turn::Shared => Wait::Briefly,
         Turn::Alone => Wait::Alone,
     };
     let number = match issuance::issue(connection, &[&judged.new], wait).await?.pop() {

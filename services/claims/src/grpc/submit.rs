@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chassis::{Batched, Batcher, Call, Event, Mutation, Outcome, Turn};
+use chassis::{Batched, Batcher, Call, Concluded, Event, Kept, Mutation, Outcome, Turn};
 use futures::{Stream, StreamExt};
 use jiff::civil::Date;
 use prost::Message as _;
@@ -24,6 +24,7 @@ use crate::{
     life::{Life, Step},
     store::{
         claim::{Pending, Row},
+        seen::Seen,
         submission::{self, Submitted},
     },
 };
@@ -123,8 +124,10 @@ impl Batched for Submissions {
     type Answer = pb::SubmitClaimResponse;
     type Error = Error;
     type Subject = Uuid;
+    type Changes = Vec<Submitted>;
 
     const NAME: &'static str = "submit_claim";
+    const FIRST: Turn = Turn::Hopeful;
 
     fn subject(asked: &Asked) -> Uuid {
         asked.claim_id
@@ -135,9 +138,9 @@ impl Batched for Submissions {
         connection: &mut PgConnection,
         turn: Turn,
         asked: &[(&Call, &Asked)],
-    ) -> sqlx::Result<Vec<Outcome<pb::SubmitClaimResponse, Error>>> {
+    ) -> sqlx::Result<(Vec<Outcome<pb::SubmitClaimResponse, Error>>, Vec<Submitted>)> {
         let named: Vec<_> = asked.iter().map(|(_, asked)| asked.claim_id).collect();
-        let mut finals = submission::lock(connection, &named, turn == Turn::Alone).await?;
+        let mut finals = submission::read(connection, &named, turn).await?;
         submission::add_filings(connection, &mut finals).await?;
         let (mut ready, mut claims) = (Vec::with_capacity(finals.len()), Vec::with_capacity(finals.len()));
         let mut finals: HashMap<_, _> =
@@ -147,7 +150,7 @@ impl Batched for Submissions {
             let Some(found) = finals.remove(&asked.claim_id) else {
                 // Not there, or held by somebody; that shows when nobody else has to wait for it.
                 outcomes[place] = Some(match turn {
-                    Turn::Shared => Outcome::Alone,
+                    Turn::Hopeful | Turn::Shared => Outcome::Alone,
                     Turn::Alone => Outcome::Refused(Error::NoClaim),
                 });
                 continue;
@@ -164,7 +167,7 @@ impl Batched for Submissions {
         let judged = verification::verify_all(connection, &self.policies.rules, claims).await?;
         let mut written = Vec::with_capacity(ready.len());
         for ((place, call, of, was), (seen, judged)) in ready.into_iter().zip(judged) {
-            let decided = judged.and_then(|judged| self.decide(seen.claim, was, call, of, &judged));
+            let decided = judged.and_then(|judged| self.decide(seen, was, call, of, &judged));
             outcomes[place] = Some(match decided {
                 Ok((submitted, answer, events)) => {
                     written.push(submitted);
@@ -173,10 +176,18 @@ impl Batched for Submissions {
                 Err(error) => Outcome::Refused(error),
             });
         }
-        if !written.is_empty() {
-            submission::save(connection, &written).await?;
-        }
-        Ok(outcomes.into_iter().flatten().collect())
+        // In this order no two transactions can wait for each other's claims.
+        written.sort_unstable_by_key(|one| one.claim.claim_id);
+        Ok((outcomes.into_iter().flatten().collect(), written))
+    }
+
+    async fn conclude(
+        &self,
+        connection: &mut PgConnection,
+        changes: &Vec<Submitted>,
+        kept: &Kept<'_>,
+    ) -> sqlx::Result<Concluded> {
+        submission::save(connection, changes, kept).await
     }
 }
 
@@ -196,7 +207,7 @@ impl Submissions {
     /// What becomes of the claim, what its sender is answered, and the events that tell of it.
     fn decide(
         &self,
-        mut row: Row,
+        Seen { claim: mut row, version, .. }: Seen,
         was: Life,
         call: &Call,
         of: Of,
@@ -242,6 +253,7 @@ impl Submissions {
         };
         let submitted = Submitted {
             claim: row,
+            version,
             step,
             closed: was.asked.map(|_| was.round),
             question,

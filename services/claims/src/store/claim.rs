@@ -114,6 +114,8 @@ macro_rules! settling {
 pub struct WithLetter {
     /// The claim.
     pub claim: Row,
+    /// Which version of the claim it is: another one after each change.
+    pub version: String,
     /// The letter, encoded.
     pub letter: Vec<u8>,
 }
@@ -127,7 +129,7 @@ pub async fn with_letters(
         "select c.claim_id, c.sep_number, c.facility_code, c.member_id, c.care_type, c.service_date, c.state,
                 c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
                 c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
-                c.payment_reference, c.paid_rupiah, c.paid_on, s.letter
+                c.payment_reference, c.paid_rupiah, c.paid_on, c.xmin::text as \"version!\", s.letter
          from claim c join sep s on s.sep_number = c.sep_number
          where c.claim_id = any($1)",
         claim_ids,
@@ -135,8 +137,8 @@ pub async fn with_letters(
     .fetch_all(executor)
     .await?;
     let rows = rows.into_iter().map(|mut row| {
-        let letter = std::mem::take(&mut row.letter);
-        WithLetter { claim: row!(row), letter }
+        let (letter, version) = (std::mem::take(&mut row.letter), std::mem::take(&mut row.version));
+        WithLetter { claim: row!(row), version, letter }
     });
     Ok(rows.collect())
 }

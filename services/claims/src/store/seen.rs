@@ -19,6 +19,8 @@ const OUTPATIENT: i16 = 2;
 pub struct Seen {
     /// The claim.
     pub claim: Row,
+    /// Which version of it was read.
+    pub version: String,
     /// The letter of the SEP.
     pub letter: Vec<u8>,
     /// What the accreditation service answered for it.
@@ -195,9 +197,10 @@ impl Found {
 }
 
 impl Seen {
-    fn nothing_beside(WithLetter { claim, letter }: WithLetter) -> Self {
+    fn nothing_beside(WithLetter { claim, version, letter }: WithLetter) -> Self {
         Self {
             claim,
+            version,
             letter,
             standing: None,
             referral: None,

@@ -1,5 +1,6 @@
 //! Submissions of many claims at once: one statement reads them, one writes what they changed.
 
+use chassis::{Concluded, Kept, Turn};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
@@ -15,6 +16,8 @@ use super::{
 pub struct Submitted {
     /// The claim as it is now.
     pub claim: Row,
+    /// Which version of it was read.
+    pub version: String,
     /// The step.
     pub step: Step,
     /// The round that it closed.
@@ -27,20 +30,20 @@ pub struct Submitted {
     pub again: bool,
 }
 
-/// Claims that can be held against changes until the transaction ends, in no order. One that another transaction holds is
-/// left out, or waited for; only one claim may be waited for at a time, or two transactions could wait for each other.
-pub async fn lock(
+/// Claims that are to be submitted, in no order. One that another transaction holds is left out, or waited for; only one may
+/// be waited for at a time, or two transactions could wait for each other. In a hopeful turn none is held.
+pub async fn read(
     connection: &mut PgConnection,
     claim_ids: &[Uuid],
-    wait: bool,
+    turn: Turn,
 ) -> Result<Vec<WithLetter>, sqlx::Error> {
-    macro_rules! locked {
+    macro_rules! read {
         ($how:literal) => {
             sqlx::query!(
                 "select c.claim_id, c.sep_number, c.facility_code, c.member_id, c.care_type, c.service_date, c.state,
                         c.steps, c.data, c.grouping, c.tariff_rupiah, c.discharged_on, c.submitted_at, c.round,
                         c.pending_reason, c.asked_of, c.asked_at, c.approved_rupiah, c.approved_on,
-                        c.payment_reference, c.paid_rupiah, c.paid_on,
+                        c.payment_reference, c.paid_rupiah, c.paid_on, c.xmin::text as \"version!\",
                         (select s.letter from sep s where s.sep_number = c.sep_number) as \"letter!\"
                  from claim c
                  where c.claim_id = any($1) "
@@ -51,13 +54,17 @@ pub async fn lock(
             .await?
             .into_iter()
             .map(|mut row| {
-                let letter = std::mem::take(&mut row.letter);
-                WithLetter { claim: super::claim::row!(row), letter }
+                let (letter, version) = (std::mem::take(&mut row.letter), std::mem::take(&mut row.version));
+                WithLetter { claim: super::claim::row!(row), version, letter }
             })
             .collect()
         };
     }
-    Ok(if wait { locked!("for update of c") } else { locked!("for update of c skip locked") })
+    Ok(match turn {
+        Turn::Hopeful => read!(""),
+        Turn::Shared => read!("for update of c skip locked"),
+        Turn::Alone => read!("for update of c"),
+    })
 }
 
 /// Adds the last filing of claims that came back from the hospital, since the clocks of an answer count from it. Nothing is
@@ -90,8 +97,13 @@ pub async fn add_filings(
     Ok(())
 }
 
-/// Writes what submissions changed: claims, steps, the rounds that they closed and opened, and what the tracers said.
-pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Result<(), sqlx::Error> {
+/// Writes what submissions changed: claims, steps, the rounds that they closed and opened, and what the tracers said; with
+/// keys, answers and events. Nothing when a claim is no longer as it was read.
+pub async fn save(
+    connection: &mut PgConnection,
+    submitted: &[Submitted],
+    kept: &Kept<'_>,
+) -> Result<Concluded, sqlx::Error> {
     let at = |at: Timestamp| at.to_sqlx();
     let claims = || submitted.iter().map(|one| &one.claim);
     let closed = || submitted.iter().filter_map(|one| Some((one, one.closed?)));
@@ -100,17 +112,20 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
         asked.flat_map(|one| one.tracers.iter().map(move |result| (one.claim.claim_id, result)))
     };
     let opened = || submitted.iter().filter_map(|one| Some((&one.claim, one.question.clone()?)));
-    sqlx::query!(
-        "with step as (
+    sqlx::query_as!(
+        Concluded,
+        r#"with step as (
              select * from unnest($1::uuid[], $2::smallint[], $3::integer[], $4::timestamptz[], $5::integer[],
-                                  $6::smallint[], $7::smallint[], $8::timestamptz[], $9::timestamptz[], $10::text[])
+                                  $6::smallint[], $7::smallint[], $8::timestamptz[], $9::timestamptz[], $10::text[],
+                                  $29::text[])
                     as step (claim_id, state, steps, submitted_at, round, pending_reason, asked_of, asked_at,
-                             taken_at, taken_by)
+                             taken_at, taken_by, version)
          ), changed as (
              update claim set state = step.state, steps = step.steps, submitted_at = step.submitted_at,
                     round = step.round, pending_reason = step.pending_reason, asked_of = step.asked_of,
                     asked_at = step.asked_at, sent_rupiah = claim.tariff_rupiah
-             from step where claim.claim_id = step.claim_id
+             from step where claim.claim_id = step.claim_id and claim.xmin = step.version::xid
+             returning 1
          ), taken as (
              insert into claim_step (claim_id, step, state, taken_at, taken_by)
              select claim_id, steps, state, taken_at, taken_by from step
@@ -125,10 +140,14 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
              insert into claim_tracer (claim_id, rule_id, rule_version, outcome, assessed_at)
              select result.*, $20 from unnest($25::uuid[], $26::text[], $27::integer[], $28::smallint[]) as result
              on conflict (claim_id, rule_id, rule_version) do update set outcome = excluded.outcome
+         ), opened as (
+             insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
+             select * from unnest($14::uuid[], $15::integer[], $16::smallint[], $17::smallint[], $18::timestamptz[],
+                                  $19::bytea[])
          )
-         insert into claim_pending (claim_id, round, reason, asked_of, asked_at, question)
-         select * from unnest($14::uuid[], $15::integer[], $16::smallint[], $17::smallint[], $18::timestamptz[],
-                              $19::bytea[])",
+         select concluded.head, concluded.moved, concluded.waits as "waits!"
+         from (select count(*) = cardinality($1) as unchanged from changed) as all_changed,
+              conclude($30, $31, $32, unchanged, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42) as concluded"#,
         &claims().map(|claim| claim.claim_id).collect::<Vec<_>>(),
         &claims().map(|claim| claim.state).collect::<Vec<_>>(),
         &claims().map(|claim| claim.steps).collect::<Vec<_>>(),
@@ -158,8 +177,21 @@ pub async fn save(connection: &mut PgConnection, submitted: &[Submitted]) -> Res
         &tracers(true).map(|(_, result)| result.rule_id.as_str()).collect::<Vec<_>>() as &[&str],
         &tracers(true).map(|(_, result)| result.rule_version).collect::<Vec<_>>(),
         &tracers(true).map(|(_, result)| result.outcome).collect::<Vec<_>>(),
+        &submitted.iter().map(|one| one.version.as_str()).collect::<Vec<_>>() as &[&str],
+        Kept::LOCK,
+        kept.patient,
+        Kept::MOST,
+        &kept.callers as &[&str],
+        &kept.request_ids as &[&str],
+        &kept.methods as &[&str],
+        &kept.request_hashes as &[&[u8]],
+        &kept.responses,
+        &kept.event_ids,
+        &kept.kinds as &[&str],
+        &kept.subjects as &[&str],
+        &kept.traceparents as &[&str],
+        &kept.bodies as &[&[u8]],
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_one(connection)
+    .await
 }

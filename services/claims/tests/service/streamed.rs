@@ -134,3 +134,30 @@ async fn claims_that_are_held_by_others_hold_up_their_own_callers_only() {
         assert_eq!(call.await.unwrap().unwrap().state(), pb::ClaimState::Submitted);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_changes_while_it_is_submitted_is_judged_as_it_became() {
+    let served = Arc::new(Served::start().await);
+    let claim = claim(&served, "INT").await;
+    let asked = pb::IssueSepRequest { member_id: member(), ..visit(day(0)) };
+    // Tuberculosis without a number of the register.
+    let pends = served.coded(&served.issue(asked).await.unwrap(), coding(day(0), "A15.0")).await;
+    let mut changing = served.database.pool.begin().await.unwrap();
+    sqlx::query("update claim set data = other.data from claim other where claim.claim_id = $1 and other.claim_id = $2")
+        .bind(claim.claim_id.parse::<uuid::Uuid>().unwrap())
+        .bind(pends.claim_id.parse::<uuid::Uuid>().unwrap())
+        .execute(&mut *changing)
+        .await
+        .unwrap();
+    let caller = (Arc::clone(&served), claim.clone());
+    let submission = tokio::spawn(async move { caller.0.submitted(&caller.1).await });
+    // It has been read and judged as it was.
+    let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&served.database.pool).await.unwrap() {
+        assert!(!submission.is_finished(), "it was submitted as it was");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    changing.commit().await.unwrap();
+    assert_eq!(submission.await.unwrap().unwrap().state(), pb::ClaimState::Pending);
+    assert_eq!(served.read(&claim).await.pendings.len(), 1);
+}
