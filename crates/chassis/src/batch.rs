@@ -28,10 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    Call, Db, Mutation, Problem, mutation,
-    relay::{Concluded, Kept},
-};
+use crate::{Call, Concluded, Db, Kept, Mutation, Problem, mutation};
 
 /// Most writes of one transaction.
 const MOST_WRITES: usize = 512;

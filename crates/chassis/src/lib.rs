@@ -5,13 +5,14 @@
 //! - [`identity`], [`tls`], [`reload`]: who calls; [`contract`]: which methods there are and who may call them
 //! - [`call`]: a call under way; [`Problem`], [`Fields`]: how it is refused
 //! - [`Mutation`]: a write that happens once; [`Batcher`]: many in one transaction; `sweep`: for how long
-//! - `relay`, [`feed`], `publish`, [`Fold`]: its event, told once
+//! - `conclude`, `relay`, [`feed`], `publish`, [`Fold`]: its event, told once
 //! - [`Service`], [`host`], [`listen`]: a service, the process that runs it, its port; [`limits`]: when a call ends
 //! - [`Upstream`], [`upstream`]: another service, over all of its addresses
 //! - [`telemetry`]: logs, traces, metrics; [`time`], [`page`]: days and pages
 
 mod batch;
 pub mod call;
+mod conclude;
 pub mod config;
 pub mod contract;
 pub mod db;
@@ -38,12 +39,13 @@ pub mod upstream;
 
 pub use batch::{Batched, Batcher, Event, Outcome, Turn};
 pub use call::Call;
+pub use conclude::{Concluded, Kept};
 pub use config::Settings;
 pub use db::Db;
 pub use follow::Fold;
 pub use identity::Caller;
 pub use mutation::{Begun, Mutation, NotARequestId, RequestId, Write};
 pub use problem::{DOMAIN, Fields, Problem};
-pub use relay::{Concluded, Kept, LOCK as RELAY_LOCK};
+
 pub use service::{Parts, Service, Start};
 pub use upstream::Upstream;

@@ -7,15 +7,12 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::{Db, db::in_time, feed};
+use crate::{Db, conclude::Kept, db::in_time, feed};
 
-/// Most events that are moved at once.
-const BATCH: i64 = 1000;
 /// How long to wait for a bell before looking anyway: another replica may have written.
 const ROUND: Duration = Duration::from_millis(100);
 /// The least time between rounds: in a rush, events are moved many at once.
@@ -28,9 +25,6 @@ const TIDY_SHARE: u32 = 20;
 const LIMIT: Duration = Duration::from_secs(10);
 /// After a failed round.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Key of the advisory lock, within a service's own database, of whoever gives events their positions. Whoever else holds
-/// it keeps them waiting in the outbox.
-pub const LOCK: i64 = 0x6a6b_6e72_656c;
 
 /// Relays until the process stops.
 pub(crate) async fn run(db: Db, stop: CancellationToken) {
@@ -52,7 +46,7 @@ pub(crate) async fn run(db: Db, stop: CancellationToken) {
             stop.run_until_cancelled(tidy(&db.pool)).await;
             next_tidying = begun + begun.elapsed() * TIDY_SHARE;
         }
-        if moved != BATCH {
+        if moved != Kept::MOST {
             if rush && stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_none() {
                 return;
             }
@@ -71,7 +65,7 @@ pub(crate) struct Outbox {
     /// Rung after each commit that left events in it, so that the relay need not wait for its next round.
     pub(crate) written: Notify,
     /// How many were moved since what is left of them was cleared away.
-    moved: AtomicUsize,
+    pub(crate) moved: AtomicUsize,
 }
 
 impl Outbox {
@@ -111,100 +105,6 @@ async fn relay(db: &Db) -> sqlx::Result<i64> {
     let concluded = Kept::default().conclude(&mut connection).await?;
     concluded.told(db);
     Ok(concluded.moved.unwrap_or_default())
-}
-
-/// What became of the feed and of events at the end of a transaction.
-#[derive(Debug, Clone, Copy)]
-pub struct Concluded {
-    /// Newest position of the feed, when the transaction could give positions.
-    pub head: Option<i64>,
-    /// How many events it moved into the feed, then.
-    pub moved: Option<i64>,
-    /// Whether events wait in the outbox.
-    pub waits: bool,
-}
-
-impl Concluded {
-    /// The transaction has committed: what is in the feed is known.
-    fn told(&self, db: &Db) {
-        let (Some(head), Some(moved)) = (self.head, self.moved) else { return };
-        db.outbox.moved.fetch_add(usize::try_from(moved).unwrap_or_default(), Ordering::Relaxed);
-        db.head.send_if_modified(|known| {
-            let newer = head > *known;
-            if newer {
-                *known = head;
-            }
-            newer
-        });
-    }
-
-    /// The transaction has committed, and what waits is left to the relay.
-    pub(crate) fn committed(&self, db: &Db) {
-        self.told(db);
-        if self.waits {
-            db.outbox.written.notify_one();
-        }
-    }
-}
-
-/// What a transaction keeps of its writes, and tells of them: arguments of the function `conclude` of the database, which
-/// keeps keys and answers, and gives the events their positions in the feed or leaves them in the outbox. Through the outbox
-/// each would be written, deleted and written again.
-#[derive(Debug, Default)]
-pub struct Kept<'a> {
-    /// Whether the lock of whoever gives positions is waited for.
-    pub patient: bool,
-    /// Who asked.
-    pub callers: Vec<&'a str>,
-    /// Under which key.
-    pub request_ids: Vec<&'a str>,
-    /// For what.
-    pub methods: Vec<&'a str>,
-    /// With which request.
-    pub request_hashes: Vec<&'a [u8]>,
-    /// The answers, encoded.
-    pub responses: Vec<Vec<u8>>,
-    /// Ids of the events.
-    pub event_ids: Vec<Uuid>,
-    /// Their types.
-    pub kinds: Vec<&'a str>,
-    /// What they are about.
-    pub subjects: Vec<&'a str>,
-    /// The traces that they belong to.
-    pub traceparents: Vec<&'a str>,
-    /// The events, encoded.
-    pub bodies: Vec<&'a [u8]>,
-}
-
-impl Kept<'_> {
-    /// Key of the lock of whoever gives events their positions.
-    pub const LOCK: i64 = LOCK;
-    /// Most events that are moved at once.
-    pub const MOST: i64 = BATCH;
-
-    /// The last statement of a transaction, or one of its own.
-    pub(crate) async fn conclude(&self, connection: &mut PgConnection) -> sqlx::Result<Concluded> {
-        sqlx::query_as!(
-            Concluded,
-            r#"select head, moved, waits as "waits!"
-               from conclude($1, $2, $3, true, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
-            Self::LOCK,
-            self.patient,
-            Self::MOST,
-            &self.callers as &[&str],
-            &self.request_ids as &[&str],
-            &self.methods as &[&str],
-            &self.request_hashes as &[&[u8]],
-            &self.responses,
-            &self.event_ids,
-            &self.kinds as &[&str],
-            &self.subjects as &[&str],
-            &self.traceparents as &[&str],
-            &self.bodies as &[&[u8]],
-        )
-        .fetch_one(connection)
-        .await
-    }
 }
 
 #[cfg(test)]

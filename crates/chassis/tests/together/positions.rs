@@ -23,7 +23,7 @@ impl<B: Batched> House<B> {
     pub(super) async fn hold_positions(&self) -> PgConnection {
         let mut connection = self.db.pool.acquire().await.unwrap().detach();
         sqlx::query("select pg_advisory_lock($1)")
-            .bind(chassis::RELAY_LOCK)
+            .bind(chassis::Kept::LOCK)
             .execute(&mut connection)
             .await
             .unwrap();

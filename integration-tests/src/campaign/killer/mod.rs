@@ -238,7 +238,7 @@ impl<'a> Killer<'a> {
         let held = async {
             let mut connection = PgConnection::connect(self.mesh.database_url(service)).await?;
             sqlx::query("select pg_advisory_lock($1)")
-                .bind(chassis::RELAY_LOCK)
+                .bind(chassis::Kept::LOCK)
                 .execute(&mut connection)
                 .await?;
             Ok::<_, sqlx::Error>(connection)

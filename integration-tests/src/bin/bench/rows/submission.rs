@@ -611,7 +611,7 @@ struct Held(PgConnection);
 impl Held {
     async fn take(databases: &Databases) -> anyhow::Result<Self> {
         let mut database = PgConnection::connect(&databases.url(Claims::NAME).await?).await?;
-        sqlx::query("select pg_advisory_lock($1)").bind(chassis::RELAY_LOCK).execute(&mut database).await?;
+        sqlx::query("select pg_advisory_lock($1)").bind(chassis::Kept::LOCK).execute(&mut database).await?;
         Ok(Self(database))
     }
 
