@@ -210,7 +210,7 @@ async fn while_somebody_else_gives_positions_for_long_events_wait() {
     let other = house.hold_positions().await;
     house.write("key-number-1", 1).await.unwrap();
     assert_eq!((house.told().await.len(), house.waiting().await), (0, 1));
-    sqlx::Connection::close(other).await.unwrap();
+    other.let_go().await;
     house.write("key-number-2", 2).await.unwrap();
     assert_eq!((house.told().await, house.waiting().await), (vec!["1".into(), "2".into()], 0));
 }

@@ -1,8 +1,23 @@
 //! The events of a batch: in the feed with its commit, in the order of the commits, without a gap.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
 use super::*;
+
+/// Whoever holds it gives the positions; nobody relays in these tests.
+pub(super) struct Positions(PgConnection);
+
+impl Positions {
+    /// A connection that is closed has not let go yet: the server ends its session when it sees that.
+    pub(super) async fn let_go(mut self) {
+        let held: bool = sqlx::query_scalar("select pg_advisory_unlock($1)")
+            .bind(chassis::Kept::LOCK)
+            .fetch_one(&mut self.0)
+            .await
+            .unwrap();
+        assert!(held);
+    }
+}
 
 impl<B: Batched> House<B> {
     /// Subjects of the events in the feed, by position; fails when there is a gap.
@@ -19,15 +34,14 @@ impl<B: Batched> House<B> {
         sqlx::query_scalar("select count(*) from outbox").fetch_one(&self.db.pool).await.unwrap()
     }
 
-    /// Whoever holds it gives the positions; nobody relays in these tests.
-    pub(super) async fn hold_positions(&self) -> PgConnection {
+    pub(super) async fn hold_positions(&self) -> Positions {
         let mut connection = self.db.pool.acquire().await.unwrap().detach();
         sqlx::query("select pg_advisory_lock($1)")
             .bind(chassis::Kept::LOCK)
             .execute(&mut connection)
             .await
             .unwrap();
-        connection
+        Positions(connection)
     }
 
     async fn leave_in_outbox(&self, events: i32) {
@@ -59,7 +73,7 @@ async fn while_somebody_else_gives_positions_events_wait_and_come_before_those_t
     house.write("key-number-1", 1).await.unwrap();
     house.write("key-number-2", 2).await.unwrap();
     assert_eq!((house.told().await.len(), house.waiting().await), (0, 2));
-    other.close().await.unwrap();
+    other.let_go().await;
     house.write("key-number-3", 3).await.unwrap();
     assert_eq!((house.told().await, house.waiting().await), (vec!["1".into(), "2".into(), "3".into()], 0));
 }
