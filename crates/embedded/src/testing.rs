@@ -10,9 +10,10 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sqlx::{
     PgPool,
     migrate::{MigrateDatabase as _, Migrator},
@@ -35,6 +36,22 @@ pub struct TestDatabase {
     pub url: String,
     name: String,
     cluster: Arc<Running>,
+}
+
+impl TestDatabase {
+    /// Until a service tells as many events as these, which it does from the table of its feed. Fails when there are fewer
+    /// after a minute.
+    pub async fn until_told(&self, events: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let told: i64 = sqlx::query_scalar("select count(*) from feed").fetch_one(&self.pool).await?;
+            if usize::try_from(told)? >= events {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(60), "{told} events are told instead of {events}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 impl Drop for TestDatabase {

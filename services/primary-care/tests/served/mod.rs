@@ -8,7 +8,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use chassis::{
@@ -147,16 +146,10 @@ impl Served {
 
     /// The events told so far, once there are as many as expected.
     pub(crate) async fn events(&self, expected: usize) -> Vec<Event> {
+        self.database.until_told(expected).await.unwrap();
         let mut client = FeedServiceClient::with_interceptor(self.channel.clone(), Named("djsn:sismonev"));
-        let begun = Instant::now();
-        loop {
-            let request = ReadEventsRequest { after_position: 0, limit: 1000 };
-            let events = client.read_events(request).await.unwrap().into_inner().events;
-            if events.len() >= expected || begun.elapsed() > Duration::from_secs(5) {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let request = ReadEventsRequest { after_position: 0, limit: 1000 };
+        client.read_events(request).await.unwrap().into_inner().events
     }
 }
 

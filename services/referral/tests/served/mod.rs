@@ -1,11 +1,7 @@
 //! The referral service as its callers meet it: served over gRPC, on a real Postgres, beside a registry of facilities
 //! that is a real gRPC server too.
 
-use std::{
-    collections::BTreeMap,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use chassis::{
     Service,
@@ -135,20 +131,10 @@ impl Served {
 
     /// The events told so far, once there are as many as expected.
     pub(crate) async fn events(&self, expected: usize) -> Vec<Event> {
+        self.database.until_told(expected).await.unwrap();
         let mut client = FeedServiceClient::with_interceptor(self.channel.clone(), Named("djsn:sismonev"));
-        let begun = Instant::now();
-        loop {
-            let events = client
-                .read_events(ReadEventsRequest { after_position: 0, limit: 1000 })
-                .await
-                .unwrap()
-                .into_inner()
-                .events;
-            if events.len() >= expected || begun.elapsed() > Duration::from_secs(5) {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let request = ReadEventsRequest { after_position: 0, limit: 1000 };
+        client.read_events(request).await.unwrap().into_inner().events
     }
 }
 
