@@ -175,7 +175,7 @@ async fn a_batch_answered_before_its_commit_is_found_as_lost() {
             mesh.reset_link(name).unwrap();
         }
     }
-    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 3_000..4_000, 4).await;
+    let summary = planted(&mut mesh, Work::Claims, &[Kind::KillPostgres], 3_000..4_000, 6).await;
     assert!(only_submissions(&summary, LOST), "other writes wait for their commit");
     assert!(summary.found(OTHER_STEPS) > 0, "the claim was never submitted");
     mesh.end().await.unwrap();

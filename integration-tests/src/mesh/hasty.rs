@@ -50,11 +50,11 @@ pub(super) async fn carry(
             message = asked.next(1) => {
                 let message = message?;
                 executes |= message.first() == Some(&EXECUTE);
-                if message != SYNC || !executes || in_transaction {
+                // What comes after this point, as a preparation does, executes nothing by itself.
+                if message != SYNC || !std::mem::take(&mut executes) || in_transaction {
                     far.write_all(&message).await?;
                     continue;
                 }
-                executes = false;
                 far.write_all(FLUSH).await?;
                 let mut chosen = false;
                 let wrong = loop {
@@ -214,6 +214,8 @@ mod tests {
         assert!(passes(&mut called, &mut calls, IN_TRANSACTION).await);
         assert!(passes(&mut calls, &mut called, EXECUTED).await);
         assert!(passes(&mut calls, &mut called, SYNC).await);
+        assert!(passes(&mut called, &mut calls, COMMITTED).await);
+        assert!(passes(&mut calls, &mut called, SYNC).await, "nothing was executed since the transaction");
     }
 
     #[tokio::test]
