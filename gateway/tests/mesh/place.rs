@@ -73,9 +73,9 @@ pub(crate) fn everywhere(address: SocketAddr) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and where no other test's server takes the port meanwhile.
 pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap()
 }
 
 impl Place {

@@ -36,7 +36,8 @@ async fn until_all_answer(upstream: &chassis::Upstream, how_many: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_spread_and_an_address_that_dies_takes_none_with_it() {
-    let (a, b) = (Other::start("a").await, Other::start("b").await);
+    // Where no other test's server takes the port meanwhile.
+    let (a, b) = (Other::start("a").await, Other::start_at("b", "127.0.0.2:0".parse().unwrap()).await);
     let upstream = claims_at(&list(&[&a, &b]));
     until_all_answer(&upstream, 2).await;
     let spread = answered_by(&upstream, 200).await;
@@ -63,8 +64,11 @@ async fn an_address_joins_when_it_says_that_it_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_ever_where_nobody_listens() {
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    for addresses in [format!("http://{free}"), "http://no.such.host.invalid:7000".to_owned()] {
+    // Bound, so that no other test's server gets the port, but it does not listen.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let deaf = taken.local_addr().unwrap();
+    for addresses in [format!("http://{deaf}"), "http://no.such.host.invalid:7000".to_owned()] {
         let upstream = claims_at(&addresses);
         let asked = Instant::now();
         let refused = ask(&upstream, AMPLE).await.unwrap_err();
